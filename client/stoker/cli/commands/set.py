@@ -1,0 +1,36 @@
+"""``stoker set``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from stoker.cli import values
+from stoker.cli.connecting import connect
+from stoker.cli.output import Output
+from stoker.cli.parser import Parser
+from stoker.cli.values import UsageError
+
+
+def arguments(parser: Parser) -> None:
+    """NAME and what to change."""
+    parser.add_argument("name", metavar="NAME", help="a burner or a pool")
+    parser.add_argument("--load", metavar="PCT", type=values.percent, help="new target of each process (burners)")
+    parser.add_argument("--workers", metavar="N", type=values.whole, help="new number of processes (burners, pools)")
+    parser.add_argument(
+        "--for", metavar="TIME", dest="seconds", type=values.positive_duration, help="new time limit from now (burners)"
+    )
+    hold = parser.add_mutually_exclusive_group()
+    for name, paused, text in (("--pause", True, "hold what is queued, or the load"), ("--resume", False, "go on")):
+        parser.declared.append(hold.add_argument(name, dest="paused", action="store_const", const=paused, help=text))
+
+
+def run(args: Namespace, out: Output) -> int:
+    """Change it; returns when the change is in effect."""
+    given = {"load": args.load, "workers": args.workers, "seconds": args.seconds, "paused": args.paused}
+    changes = {key: value for key, value in given.items() if value is not None}
+    if not changes:
+        raise UsageError("nothing to change", hint=f"for instance: stoker set {args.name} --load 80 --workers 4")
+    with connect(args.socket, start=False) as peer:
+        done, _ = peer.call("set", {"name": args.name, **changes}, timeout=args.timeout)
+    out.show(done, f"{done['kind']} {done['name']} is changed")
+    return 0

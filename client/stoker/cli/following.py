@@ -1,0 +1,147 @@
+"""Output of jobs and processes, followed live; and a job's value, shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from stoker.cli import outcome, render
+from stoker.cli.connecting import Peer
+from stoker.cli.output import Output
+
+PATIENCE = 60.0
+"""Seconds that the daemon may hold one request for output; then it is asked again."""
+
+
+NEVER_RAN = (126, 127)
+"""Exit codes by which a shell tells that there is no such program, or that it can't be executed."""
+
+
+class Tail:
+    """What one job or process writes, from its first byte.
+
+    Args:
+        peer: the daemon.
+        target: a job's id, or the name of a supervised process.
+    """
+
+    def __init__(self, peer: Peer, target: int | str) -> None:
+        self._peer = peer
+        self._target = target
+        self._out = self._err = 0
+        self.dropped = 0
+
+    @property
+    def written(self) -> bool:
+        """Whether it has written anything so far."""
+        return bool(self._out or self._err)
+
+    def pieces(self, *, follow: bool) -> Iterator[tuple[bytes, bytes]]:
+        """What it wrote to stdout and stderr, as it comes; with ``follow`` until it ends."""
+        while True:
+            params: dict[str, Any] = {"id": self._target, "out": self._out, "err": self._err}
+            if follow:
+                params["wait"] = PATIENCE
+            reply, frames = self._peer.call("logs", params)
+            out, err = (bytes(frames[number]) if len(frames) > number else b"" for number in (0, 1))
+            self._out, self._err, self.dropped = reply["next_out"], reply["next_err"], reply["dropped"]
+            if out or err:
+                yield out, err
+            elif reply["ended"] or not follow:
+                return
+
+    def copy(self, *, follow: bool) -> None:
+        """Write it all to our own stdout and stderr."""
+        for out, err in self.pieces(follow=follow):
+            if out:
+                sys.stdout.buffer.write(out)
+                sys.stdout.flush()
+            if err:
+                sys.stderr.buffer.write(err)
+                sys.stderr.flush()
+
+    def collect(self, *, follow: bool) -> dict[str, Any]:
+        """It all as text where it is text, else as bytes."""
+        pieces = list(self.pieces(follow=follow))
+        return {
+            "stdout": _text(b"".join(out for out, _ in pieces)),
+            "stderr": _text(b"".join(err for _, err in pieces)),
+        }
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def show_json(tail: Tail, out: Output, *, follow: bool) -> None:
+    """One map for all of it; with ``follow`` one line of JSON for each piece."""
+    if not follow:
+        out.show({**tail.collect(follow=False), "dropped": tail.dropped})
+        return
+    for stdout, stderr in tail.pieces(follow=True):
+        out.show({"stdout": _text(stdout), "stderr": _text(stderr)})
+
+
+def finish_command(peer: Peer, job: int, out: Output) -> int:
+    """Follow a command to its end; its output is ours, and so is its exit code.
+
+    Args:
+        peer: the daemon.
+        job: the command's id.
+        out: where to; under ``--json`` the output is part of one map.
+    """
+    tail = Tail(peer, job)
+    told: dict[str, Any] = {}
+    if out.json:
+        told = tail.collect(follow=True)
+    else:
+        tail.copy(follow=True)
+    info = peer.call("wait", {"ids": [job]})[0]["jobs"][0]
+    if tail.dropped:
+        out.warn(f"{tail.dropped} bytes of its output were not kept")
+    out.show({**info, **told})
+    if not _speaks_for_itself(info, silent=not tail.written):
+        out.complain(outcome.failure(info))
+    return outcome.exit_code(info)
+
+
+def _speaks_for_itself(info: dict[str, Any], *, silent: bool) -> bool:
+    """Whether a command's output and code are all that there is to say: not if a signal ended it or it never ran."""
+    code = info.get("exit_code")
+    if info["state"] == "done":
+        return True
+    return info["state"] == "failed" and code is not None and code >= 0 and not (silent and code in NEVER_RAN)
+
+
+def show_value(job: dict[str, Any], frames: Sequence[Any], out: Output) -> None:
+    """A job's value on stdout; or, where it has none, why.
+
+    Args:
+        job: the job, with ``value`` or ``payload`` where it ended well.
+        frames: the reply's payload frames.
+        out: where to.
+    """
+    value = _value(job, frames)
+    if out.json:
+        out.show({**job, "value": value} if job["state"] == "done" else job)
+    elif job["state"] == "done":
+        print(render.result(value), flush=True)
+    if job["state"] != "done":
+        out.complain(outcome.failure(job))
+
+
+def _value(job: dict[str, Any], frames: Sequence[Any]) -> Any:
+    """The value; one that was pickled, by a job that this user submitted from Python, is unpickled."""
+    index = job.get("payload")
+    if index is None:
+        return job.get("value")
+    import pickle
+
+    try:
+        return pickle.loads(frames[index])  # noqa: S301 - the user's own job's value, as Client.result() gives it
+    except Exception as why:
+        return f"<a pickled value of {len(frames[index])} bytes that cannot be read here: {why}>"

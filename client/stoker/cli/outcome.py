@@ -1,0 +1,118 @@
+"""How jobs look, and which exit code a job's end means. Takes the daemon's maps as they came."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+from stoker.cli import render
+from stoker.cli.values import spell
+from stoker.errors import JobCancelled, JobError, StokerError, from_wire
+
+Map = dict[str, Any]
+
+ENDED = frozenset({"done", "failed", "cancelled", "timed-out", "worker-died", "quarantined", "lost-with-daemon"})
+"""The same words as :data:`stoker.protocol.states.ENDED_JOB_STATES`, which the short verbs do not load."""
+
+HEAD = (">ID", "STATE", "NAME", "POOL", "SUBMITTED", ">TOOK", ">PID", "")
+
+
+def has_ended(job: Map) -> bool:
+    """Whether the job, or all of the batch, has ended."""
+    if job.get("counts"):
+        return all(state in ENDED for state, number in job["counts"].items() if number)
+    return job["state"] in ENDED
+
+
+def exit_code(job: Map) -> int:
+    """The job's own code: a command's, 128 + N where signal N ended it; else that of its error; 0 if all is well."""
+    if job["state"] == "done":
+        return 0
+    error = failure(job)
+    own = job.get("exit_code")
+    if own and job["state"] == "failed":
+        return int(own) if own > 0 else 128 - int(own)
+    return error.exit_code
+
+
+def failure(job: Map) -> StokerError:
+    """Why the job has no value, in words for people."""
+    if info := job.get("error"):
+        known = from_wire(info)
+        kind = str(info.get("type") or "").rsplit(".", 1)[-1]
+        kind = "" if kind == "CommandFailed" else kind
+        told = f"{kind}: {known.message}" if kind and not known.message.startswith(kind) else known.message
+        hint = known.hint or (f"`stoker job {job['id']}` shows the worker's traceback" if info.get("traceback") else "")
+        return type(known)(f"job {job['id']} ({job['name']}): {told}", hint=hint, data=known.data)
+    if job["state"] == "cancelled":
+        return JobCancelled(f"job {job['id']} ({job['name']}) was cancelled")
+    if job.get("exit_code"):
+        return JobError(f"job {job['id']} ({job['name']}) ended with {ending(job['exit_code'])}")
+    return JobError(f"job {job['id']} ({job['name']}) is {job['state']}")
+
+
+def ending(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def table(jobs: Iterable[Map], *, colour: bool) -> str:
+    """Jobs as a table; an empty string where there are none."""
+    rows = [_row(job, colour=colour) for job in jobs]
+    return render.table(HEAD, rows, colour=colour) if rows else ""
+
+
+def _row(job: Map, *, colour: bool) -> tuple[object, ...]:
+    number = job.get("count", 1)
+    took = spell(job["ended"] - job["started"]) if job.get("ended") and job.get("started") else "-"
+    return (
+        job["id"] if number == 1 else f"{job['id']}-{job['id'] + number - 1}",
+        render.state(job["state"], colour=colour),
+        render.shorten(render.clean(job["name"]), 40),
+        job["pool"],
+        render.clock(job.get("submitted")),
+        took,
+        job.get("pid") or "-",
+        _remark(job, colour=colour),
+    )
+
+
+def _remark(job: Map, *, colour: bool) -> str:
+    if counts := job.get("counts"):
+        return ", ".join(f"{number} {render.state(state, colour=colour)}" for state, number in counts.items() if number)
+    if job.get("error"):
+        return render.shorten(render.clean(failure(job).message.partition(": ")[2]), 60)
+    return ending(job["exit_code"]) if job.get("exit_code") else ""
+
+
+def details(job: Map, *, colour: bool) -> str:
+    """Everything about one job, one fact a line."""
+    error = job.get("error") or {}
+    facts: list[tuple[str, object]] = [
+        ("job", job["id"]),
+        ("name", render.clean(job["name"])),
+        ("state", render.state(job["state"], colour=colour)),
+        ("pool", job["pool"]),
+        ("form", job.get("form")),
+        ("batch of", job["count"] if job.get("count", 1) > 1 else None),
+        ("priority", job.get("priority") or None),
+        ("attempt", job.get("attempt") or None),
+        ("worker", job.get("worker")),
+        ("pid", job.get("pid")),
+        ("submitted", render.clock(job.get("submitted"))),
+        ("started", render.clock(job["started"]) if job.get("started") else None),
+        ("ended", render.clock(job["ended"]) if job.get("ended") else None),
+        ("exit code", job.get("exit_code")),
+        ("error", f"{error['code']}: {error['message']}" if error else None),
+        ("hint", error.get("hint") or None),
+    ]
+    lines = [f"{name:<10} {fact}" for name, fact in facts if fact is not None]
+    if traceback := error.get("traceback"):
+        lines += ["", str(traceback).rstrip()]
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""Every verb in one line: what ``stoker --help`` prints and what is imported for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """One verb.
+
+    Args:
+        words: as typed; two where the verb has kinds (``start burner``).
+        help: one line.
+    """
+
+    words: str
+    help: str
+
+    @property
+    def module(self) -> str:
+        """The module that carries it out."""
+        return f"stoker.cli.commands.{self.words.replace(' ', '_')}"
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("up", "start a daemon for yourself, if none runs"),
+    Verb("down", "end the daemon and wait until it is gone"),
+    Verb("ping", "ask whether the daemon answers"),
+    Verb("status", "what runs, at this moment"),
+    Verb("start burner", "start a named CPU load"),
+    Verb("start process", "start a named, supervised process"),
+    Verb("start pool", "create a named pool of workers"),
+    Verb("set", "change a burner's or a pool's size, load or time limit while it runs"),
+    Verb("stop", "stop burners, processes and pools, and wait until they are gone"),
+    Verb("burn", "put N cores under load, in the foreground, until Ctrl-C"),
+    Verb("submit", "run a function or a command in the pool"),
+    Verb("map", "call a function once per line of input, in the pool"),
+    Verb("jobs", "list jobs"),
+    Verb("job", "everything about one job"),
+    Verb("wait", "wait until jobs have ended"),
+    Verb("result", "print a job's value, waiting for it if need be"),
+    Verb("cancel", "cancel jobs, running ones too"),
+    Verb("retry", "queue jobs again that ended without a value"),
+    Verb("logs", "what a job or a supervised process wrote"),
+    Verb("events", "what changed: recent events, or the live stream"),
+    Verb("config check", "validate a configuration file"),
+    Verb("config show", "the configuration in effect"),
+    Verb("reload", "have the daemon read its configuration again"),
+    Verb("doctor", "check what Stoker needs of this machine"),
+    Verb("api", "print the whole protocol as an OpenRPC document"),
+    Verb("completion", "print a completion script for your shell"),
+    Verb("demo", "a tour on a private daemon, under a minute"),
+)
+
+
+def find(first: str, second: str | None) -> Verb | None:
+    """The verb that these words begin with, one word or two; None where there is none."""
+    for verb in VERBS:
+        if verb.words == first or (second is not None and verb.words == f"{first} {second}"):
+            return verb
+    return None
+
+
+def kinds(first: str) -> list[str]:
+    """The second words that ``first`` takes; empty for a verb of one word."""
+    return [verb.words.split(" ", 1)[1] for verb in VERBS if verb.words.startswith(f"{first} ")]
+
+
+def firsts() -> list[str]:
+    """Every first word, in order."""
+    return list(dict.fromkeys(verb.words.split(" ", 1)[0] for verb in VERBS))

@@ -1,0 +1,1 @@
+"""The wire protocol: pure, shared by client and daemon. No sockets, no threads, no clock."""

@@ -1,0 +1,600 @@
+"""One frozen struct per method, tied to the type of its reply.
+
+``method`` is the word on the wire and ``reply`` the struct that answers it. ``METHODS`` is what the daemon
+decodes by, what ``stoker api`` prints, and what the tests walk through.
+
+``start`` is one method with a struct per kind: the map's ``kind`` says which.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from stoker.protocol.models import (
+    DaemonStatus,
+    Environment,
+    ErrorInfo,
+    JobInfo,
+    Limits,
+    Model,
+    Name,
+    Percent,
+    Seconds,
+)
+from stoker.protocol.states import JobState
+
+R = TypeVar("R")
+
+JobId = Annotated[int, Meta(ge=1)]
+Priority = Annotated[int, Meta(ge=-100, le=100)]
+PoolSize = Annotated[int, Meta(ge=0, le=1024)]
+BurnerSize = Annotated[int, Meta(ge=1, le=1024)]
+Nice = Annotated[int, Meta(ge=-20, le=19)]
+
+
+class Request(msgspec.Struct, Generic[R], frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The base of every request."""
+
+    method: ClassVar[str]
+    reply: ClassVar[type]
+
+
+class Reply(Model, kw_only=True, frozen=True):
+    """The base of every reply that is not a snapshot."""
+
+
+# --- the connection ------------------------------------------------------------------------------------------------
+
+
+class HelloReply(Reply, kw_only=True, frozen=True):
+    """Who answers, and within which bounds."""
+
+    version: str
+    protocol: int
+    boot_id: str
+    session: str
+    pid: int
+    events: str
+    limits: Limits
+
+
+class Hello(Request[HelloReply], kw_only=True, frozen=True):
+    """Open a session: from here on, what this peer owns is released when it dies.
+
+    Args:
+        client: name and version of the client, for people to read.
+        pid: the client's process id on this machine; a local daemon checks it against the socket's.
+        environment: where this client's functions live; None means the daemon's own environment.
+        on_disconnect: what becomes of this session's unfinished jobs when it ends.
+        heartbeat: seconds within which a remote client promises to be heard from; None for local clients.
+    """
+
+    method: ClassVar[str] = "hello"
+    reply: ClassVar[type] = HelloReply
+
+    client: Annotated[str, Meta(max_length=128)] = ""
+    pid: Annotated[int, Meta(ge=1)] | None = None
+    environment: Environment | None = None
+    on_disconnect: Literal["keep", "cancel"] = "keep"
+    heartbeat: Annotated[float, Meta(ge=0.1, le=3600)] | None = None
+
+
+class ByeReply(Reply, kw_only=True, frozen=True):
+    """The session is over."""
+
+
+class Bye(Request[ByeReply], kw_only=True, frozen=True):
+    """End this session at once, as if its process had ended."""
+
+    method: ClassVar[str] = "bye"
+    reply: ClassVar[type] = ByeReply
+
+
+class Pong(Reply, kw_only=True, frozen=True):
+    """The daemon's loop is alive."""
+
+    time: float
+    pid: int
+    version: str
+
+
+class Ping(Request[Pong], kw_only=True, frozen=True):
+    """Ask whether the daemon answers."""
+
+    method: ClassVar[str] = "ping"
+    reply: ClassVar[type] = Pong
+
+
+class Status(Request[DaemonStatus], kw_only=True, frozen=True):
+    """Everything at one moment.
+
+    Args:
+        names: only what has these names (pools, burners, processes, objects); empty means all.
+    """
+
+    method: ClassVar[str] = "status"
+    reply: ClassVar[type] = DaemonStatus
+
+    names: tuple[str, ...] = ()
+
+
+class UploadReply(Reply, kw_only=True, frozen=True):
+    """The function is known now."""
+
+    function: str
+
+
+class Upload(Request[UploadReply], kw_only=True, frozen=True):
+    """Hand over a cloudpickled function, payload frame 0, so that jobs can name it.
+
+    It is kept while this session lives or a job needs it.
+
+    Args:
+        function: ``sha256:`` and the hexadecimal digest of the payload frame.
+        name: what to call it in ``jobs`` and ``status``.
+    """
+
+    method: ClassVar[str] = "upload"
+    reply: ClassVar[type] = UploadReply
+
+    function: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$(?!\n)")]
+    name: Annotated[str, Meta(max_length=256)] = ""
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+class CallSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A named function with MessagePack arguments: for any language.
+
+    Args:
+        function: ``package.module:qualified.name``.
+        many: in place of args and kwargs: one list of positional arguments per job, for a batch.
+    """
+
+    function: Annotated[str, Meta(max_length=512)]
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    many: list[list[Any]] | None = None
+
+
+class PickleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A function with pickled arguments: for Python. The daemon never looks inside.
+
+    The payload frame is the concatenation of one pickle per job; ``lengths`` says where each ends.
+
+    Args:
+        function: ``sha256:…`` of an uploaded function, or ``package.module:qualified.name``.
+        shape: what each pickle holds. ``call``: ``(args, kwargs)``; ``item``: the one argument;
+            ``chunk``: a list, whose items are each called with, and the value is the list of their results.
+        lengths: unsigned 32-bit little-endian integers, one per job.
+        payload: the index of the payload frame.
+    """
+
+    function: Annotated[str, Meta(max_length=512)]
+    shape: Literal["call", "item", "chunk"] = "call"
+    lengths: bytes
+    payload: Annotated[int, Meta(ge=0)] = 0
+
+
+class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A command.
+
+    Args:
+        argv: the program and its arguments; no shell.
+        cwd: absolute path; None means the session's, else the daemon's.
+        env: variables laid over the worker's environment.
+        stdin: what it reads; None means the null device.
+    """
+
+    argv: Annotated[list[str], Meta(min_length=1, max_length=4096)]
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    stdin: bytes | None = None
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One job, or one batch of like jobs: exactly one of call, pickle and command.
+
+    Args:
+        name: what to call it; empty means the function's or program's name.
+        pool: which pool runs it.
+        priority: higher runs first.
+        timeout: seconds that one attempt may run.
+        environment: where its function lives; None means the session's.
+        ttl: seconds for which the result is kept once the job has ended; 0 for a result that was streamed.
+    """
+
+    call: CallSpec | None = None
+    pickle: PickleSpec | None = None
+    command: CommandSpec | None = None
+    name: Annotated[str, Meta(max_length=256)] = ""
+    pool: Name = "default"
+    priority: Priority = 0
+    timeout: Annotated[float, Meta(gt=0)] | None = None
+    environment: Environment | None = None
+    ttl: Seconds | None = None
+
+
+class SubmitReply(Reply, kw_only=True, frozen=True):
+    """One entry per :class:`JobSpec`, in order; with ``value`` or ``error`` in each that ended within ``wait``."""
+
+    jobs: tuple[JobInfo, ...]
+
+
+class ResultPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
+    """Results of a streamed submit, in a reply marked ``more`` until the last.
+
+    It covers the jobs ``first … first+count-1`` of spec number ``spec``. Payload frame 0 is the concatenation of
+    one value per job and ``lengths`` (unsigned 32-bit little-endian) says where each ends; the top bit of a length
+    marks an error: that slice is a MessagePack map as :class:`ErrorInfo`, with the pickled exception under ``pickle``
+    where there is one. Where no worker could answer, ``error`` holds the verdict for all of the part, and there is
+    no payload.
+    """
+
+    spec: int
+    id: int
+    """The job id of the first."""
+    first: int
+    count: int
+    lengths: bytes = b""
+    state: JobState = JobState.DONE
+    error: ErrorInfo | None = None
+
+
+class Submit(Request[SubmitReply], kw_only=True, frozen=True):
+    """Hand in jobs.
+
+    Args:
+        jobs: what to run.
+        wait: answer when all of them have ended, or after this many seconds; None: answer when they are accepted.
+        stream: answer with :class:`ResultPart` replies as results come, the last without ``more``. A streamed
+            result is not kept unless the spec has a ``ttl``.
+    """
+
+    method: ClassVar[str] = "submit"
+    reply: ClassVar[type] = SubmitReply
+
+    jobs: Annotated[list[JobSpec], Meta(min_length=1, max_length=65536)]
+    wait: Seconds | None = None
+    stream: bool = False
+
+
+class JobsReply(Reply, kw_only=True, frozen=True):
+    """Jobs, newest last."""
+
+    jobs: tuple[JobInfo, ...]
+
+
+class Jobs(Request[JobsReply], kw_only=True, frozen=True):
+    """List jobs.
+
+    Args:
+        ids: only these; an unknown one is an error.
+        states: only jobs in these states.
+        pool: only jobs of this pool.
+        limit: at most this many, the newest.
+    """
+
+    method: ClassVar[str] = "jobs"
+    reply: ClassVar[type] = JobsReply
+
+    ids: tuple[JobId, ...] = ()
+    states: tuple[JobState, ...] = ()
+    pool: Name | None = None
+    limit: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+
+
+class Wait(Request[JobsReply], kw_only=True, frozen=True):
+    """Answer when all of these jobs have ended.
+
+    Args:
+        ids: which jobs.
+        timeout: seconds; then the answer is what is known so far. None: for ever.
+    """
+
+    method: ClassVar[str] = "wait"
+    reply: ClassVar[type] = JobsReply
+
+    ids: Annotated[tuple[JobId, ...], Meta(min_length=1, max_length=65536)]
+    timeout: Seconds | None = None
+
+
+class ResultReply(Reply, kw_only=True, frozen=True):
+    """A job with its value; a pickled value is payload frame ``job.payload``."""
+
+    job: JobInfo
+
+
+class Result(Request[ResultReply], kw_only=True, frozen=True):
+    """A job's value, waiting for it if need be.
+
+    Args:
+        id: which job.
+        timeout: seconds to wait for its end; None: for ever. When over: the error ``timeout``.
+    """
+
+    method: ClassVar[str] = "result"
+    reply: ClassVar[type] = ResultReply
+
+    id: JobId
+    timeout: Seconds | None = None
+
+
+class CancelReply(Reply, kw_only=True, frozen=True):
+    """Which of the jobs this call ended, and which had ended before."""
+
+    cancelled: tuple[int, ...]
+    already_ended: tuple[int, ...]
+
+
+class Cancel(Request[CancelReply], kw_only=True, frozen=True):
+    """Cancel jobs, running ones too; answers when they have ended.
+
+    A running job gets SIGINT, then SIGTERM, then SIGKILL, ``grace`` seconds apart.
+    """
+
+    method: ClassVar[str] = "cancel"
+    reply: ClassVar[type] = CancelReply
+
+    ids: Annotated[tuple[JobId, ...], Meta(min_length=1, max_length=65536)]
+    grace: Annotated[float, Meta(ge=0, le=600)] = 2.0
+
+
+class RetryReply(Reply, kw_only=True, frozen=True):
+    """The jobs as queued again."""
+
+    jobs: tuple[JobInfo, ...]
+
+
+class Retry(Request[RetryReply], kw_only=True, frozen=True):
+    """Queue jobs again that ended without a value."""
+
+    method: ClassVar[str] = "retry"
+    reply: ClassVar[type] = RetryReply
+
+    ids: Annotated[tuple[JobId, ...], Meta(min_length=1, max_length=65536)]
+
+
+class LogsReply(Reply, kw_only=True, frozen=True):
+    """Output; stdout is payload frame 0 and stderr frame 1.
+
+    ``next_out`` and ``next_err`` are the offsets to go on from; ``dropped`` counts bytes that were not kept.
+    """
+
+    id: int | str
+    next_out: int
+    next_err: int
+    dropped: int
+    ended: bool
+
+
+class Logs(Request[LogsReply], kw_only=True, frozen=True):
+    """What a job, or a supervised process, wrote.
+
+    Args:
+        id: a job's id, or the name of a supervised process.
+        out: stdout from this offset in bytes.
+        err: stderr from this offset in bytes.
+        wait: where there is nothing new yet, answer when there is, when it ends, or after this many seconds.
+    """
+
+    method: ClassVar[str] = "logs"
+    reply: ClassVar[type] = LogsReply
+
+    id: JobId | Name
+    out: Annotated[int, Meta(ge=0)] = 0
+    err: Annotated[int, Meta(ge=0)] = 0
+    wait: Seconds | None = None
+
+
+# --- burners, processes, pools ------------------------------------------------------------------------------------------
+
+
+class StartReply(Reply, kw_only=True, frozen=True):
+    """What runs now: it has been observed, not merely asked for."""
+
+    kind: str
+    name: str
+    pids: tuple[int, ...]
+
+
+class StartBurner(Request[StartReply], tag="burner", tag_field="kind", kw_only=True, frozen=True):
+    """Start a burner.
+
+    Args:
+        name: its name.
+        workers: number of processes.
+        load: target of each process in percent of one core.
+        seconds: time limit; None means the default limit of the configuration, ``inf`` for ever.
+        cpus: cores to pin to; process number i is pinned to ``cpus[i % len(cpus)]``. Empty: not pinned.
+        nice: niceness of its processes.
+        generator: what generates the load.
+        replace: stop a burner of the same name first, instead of refusing.
+        owned: it belongs to this session, and is stopped when the session ends, however it ends.
+    """
+
+    method: ClassVar[str] = "start"
+    reply: ClassVar[type] = StartReply
+
+    name: Name
+    workers: BurnerSize = 1
+    load: Percent
+    seconds: Annotated[float, Meta(gt=0)] | None = None
+    cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    nice: Nice = 10
+    generator: Literal["spin"] = "spin"
+    replace: bool = False
+    owned: bool = False
+
+
+class StartProcess(Request[StartReply], tag="process", tag_field="kind", kw_only=True, frozen=True):
+    """Start a supervised process.
+
+    Args:
+        name: its name.
+        argv: program and arguments; no shell.
+        cwd: absolute path; None means the session's, else the daemon's.
+        env: variables laid over the daemon's environment.
+        restart: what to do when it ends.
+        grace: seconds from the stop signal to SIGKILL.
+    """
+
+    method: ClassVar[str] = "start"
+    reply: ClassVar[type] = StartReply
+
+    name: Name
+    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
+    cwd: str | None = None
+    env: dict[str, str] = {}
+    restart: Literal["always", "on-failure", "never"] = "on-failure"
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM"
+    grace: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+
+
+class StartPool(Request[StartReply], tag="pool", tag_field="kind", kw_only=True, frozen=True):
+    """Create a pool.
+
+    Args:
+        name: its name.
+        workers: number of workers; None means the number of usable cores.
+        engine: where its jobs run.
+    """
+
+    method: ClassVar[str] = "start"
+    reply: ClassVar[type] = StartReply
+
+    name: Name
+    workers: PoolSize | None = None
+    engine: Literal["local"] = "local"
+
+
+Start: TypeAlias = StartBurner | StartProcess | StartPool
+
+
+class SetReply(Reply, kw_only=True, frozen=True):
+    """The change is in effect: new processes run, surplus ones are reaped or will be when their job ends."""
+
+    kind: str
+    name: str
+
+
+class Set(Request[SetReply], kw_only=True, frozen=True):
+    """Change what runs.
+
+    Args:
+        name: a burner or a pool.
+        load: new target in percent (burners).
+        workers: new number of processes (burners, pools).
+        seconds: new time limit counted from now (burners); ``inf`` for ever.
+        paused: True holds what is queued back, and a burner's load; False goes on.
+    """
+
+    method: ClassVar[str] = "set"
+    reply: ClassVar[type] = SetReply
+
+    name: Name
+    load: Percent | UnsetType = UNSET
+    workers: PoolSize | UnsetType = UNSET
+    seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+
+
+class StopReply(Reply, kw_only=True, frozen=True):
+    """What has ended, all of it reaped. ``survivors`` counts processes that did not end: 0."""
+
+    stopped: tuple[str, ...]
+    survivors: int
+
+
+class Stop(Request[StopReply], kw_only=True, frozen=True):
+    """Stop burners, processes and pools by name; answers when the last of their processes is reaped.
+
+    Args:
+        names: which.
+        all: every burner, every process and every pool but ``default``.
+        grace: seconds before SIGKILL; None means each one's own.
+    """
+
+    method: ClassVar[str] = "stop"
+    reply: ClassVar[type] = StopReply
+
+    names: tuple[str, ...] = ()
+    all: bool = False
+    grace: Annotated[float, Meta(ge=0, le=3600)] | None = None
+
+
+# --- the daemon -------------------------------------------------------------------------------------------------------------
+
+
+class EventsReply(Reply, kw_only=True, frozen=True):
+    """Recent events, oldest first, as ``[seq, topic, map]``; ``gap`` is True when older ones were dropped."""
+
+    events: list[tuple[int, str, dict[str, Any]]]
+    seq: int
+    gap: bool
+
+
+class Events(Request[EventsReply], kw_only=True, frozen=True):
+    """Recent events from the daemon's memory; the live stream is the event socket.
+
+    Args:
+        after: only events with a higher number.
+        limit: at most this many, the newest.
+    """
+
+    method: ClassVar[str] = "events"
+    reply: ClassVar[type] = EventsReply
+
+    after: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class ConfigReply(Reply, kw_only=True, frozen=True):
+    """The configuration in effect, and the file it came from."""
+
+    path: str | None
+    config: dict[str, Any]
+
+
+class ConfigShow(Request[ConfigReply], kw_only=True, frozen=True):
+    """The configuration in effect."""
+
+    method: ClassVar[str] = "config"
+    reply: ClassVar[type] = ConfigReply
+
+
+class ReloadReply(Reply, kw_only=True, frozen=True):
+    """Which keys changed, and which of them take effect only after a restart."""
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+
+
+class Reload(Request[ReloadReply], kw_only=True, frozen=True):
+    """Read the configuration file again: validate all of it, then apply the difference."""
+
+    method: ClassVar[str] = "reload"
+    reply: ClassVar[type] = ReloadReply
+
+
+class ShutdownReply(Reply, kw_only=True, frozen=True):
+    """The daemon has stopped taking work and is about to end."""
+
+    pid: int
+
+
+class Shutdown(Request[ShutdownReply], kw_only=True, frozen=True):
+    """End the daemon.
+
+    Args:
+        grace: seconds that running jobs get to end; None means the configuration's.
+    """
+
+    method: ClassVar[str] = "shutdown"
+    reply: ClassVar[type] = ShutdownReply
+
+    grace: Annotated[float, Meta(ge=0, le=86_400)] | None = None

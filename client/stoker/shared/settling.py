@@ -1,0 +1,101 @@
+"""Acknowledging what was taken from queues, at the cost of no message where calls follow each other.
+
+The daemon takes the next shared-object call of the same thread as proof that the items it gave have arrived. Where no
+call follows soon, a background thread says so: within :data:`PATIENCE`, and before the process ends. So an item returns
+to its queue only if its taker dies before it can have been looked at for longer than that. To hold on to an item until
+the work on it is done, use :meth:`stoker.shared.Queue.take`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import NamedTuple
+
+from stoker.connection import Connection  # first: exit handlers run in reverse, and it closes what ours needs
+from stoker.errors import StokerError
+
+PATIENCE = 0.02
+"""Seconds that an item may be unacknowledged while its taker makes no other call."""
+DEADLINE = 2.0
+"""Seconds that the end of the process waits for the daemon."""
+
+
+class _Owed(NamedTuple):
+    connection: Connection
+    queue: str
+    delivery: int
+    since: float
+
+
+_owed: dict[tuple[int, str], _Owed] = {}
+"""By connection and holder: a holder has at most one such loan, since its next call settles it."""
+_wake = threading.Event()
+_thread: threading.Thread | None = None
+
+
+def owe(connection: Connection, holder: str, queue: str, delivery: int) -> None:
+    """A delivery has arrived and is not yet acknowledged."""
+    _owed[id(connection), holder] = _Owed(connection, queue, delivery, time.monotonic())
+    if _thread is None or not _thread.is_alive():
+        _start()
+    if not _wake.is_set():
+        _wake.set()
+
+
+def paid(connection: Connection, holder: str) -> None:
+    """The holder makes another call, which acknowledges it."""
+    _owed.pop((id(connection), holder), None)
+
+
+def settle() -> None:
+    """Acknowledge everything now: before the process ends without its exit handlers, by ``os._exit`` for instance."""
+    _settle(older_than=0.0, deadline=DEADLINE)
+
+
+def _start() -> None:
+    global _thread  # noqa: PLW0603 - there is one for the process
+    _thread = threading.Thread(target=_run, name="stoker-settling", daemon=True)
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending: the exit handler settles
+        _thread.start()
+    if "multiprocessing.util" in sys.modules:  # its children end by os._exit, after its own handlers
+        from multiprocessing.util import Finalize
+
+        Finalize(None, settle, exitpriority=20)
+
+
+def _run() -> None:
+    while True:
+        _wake.wait()
+        _wake.clear()
+        time.sleep(PATIENCE)
+        _settle(older_than=PATIENCE, deadline=None)
+        if _owed:
+            _wake.set()
+
+
+def _settle(*, older_than: float, deadline: float | None) -> None:
+    due = time.monotonic() - older_than
+    for key, owed in list(_owed.items()):
+        if owed.since <= due and _owed.pop(key, None) is not None:
+            with contextlib.suppress(StokerError):  # the daemon is gone, and the queue with it
+                owed.connection.call(
+                    "queue.ack",
+                    {"id": owed.queue, "deliveries": (owed.delivery,), "holder": "settling"},
+                    timeout=deadline,
+                )
+
+
+def _after_fork() -> None:
+    """What the parent has taken is the parent's to acknowledge."""
+    global _thread, _wake
+    _owed.clear()
+    _thread, _wake = None, threading.Event()
+
+
+atexit.register(settle)
+os.register_at_fork(after_in_child=_after_fork)

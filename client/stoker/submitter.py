@@ -1,0 +1,180 @@
+"""Handing in work: one call, many calls, a command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from stoker.batch import Outbox, Template
+from stoker.errors import InvalidParams, MessageTooLarge, UnknownFunction
+from stoker.functions import Packed, Packer, pack_value
+from stoker.job import Job, KeptJob
+from stoker.protocol.codec import Frame
+
+_LARGE = 1 << 20
+_HEAD_ROOM = 1 << 16
+
+
+class Submitter:
+    """Submits with one set of options. :class:`stoker.Client` is one with the default options.
+
+    Args:
+        outbox: where jobs leave.
+        packer: how functions travel.
+        options: fields of the wire's ``JobSpec``.
+        detach: the daemon keeps the results; jobs are known by their ids.
+    """
+
+    def __init__(self, outbox: Outbox, packer: Packer, options: dict[str, Any], *, detach: bool = False) -> None:
+        self.outbox = outbox
+        self._packer = packer
+        self._options = options
+        self._detach = detach
+        self._templates: dict[tuple[str, str], Template] = {}
+
+    def options(
+        self,
+        *,
+        pool: str | None = None,
+        name: str | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        keep: float | None = None,
+        detach: bool | None = None,
+        environment: Mapping[str, Any] | None = None,
+    ) -> Submitter:
+        """The same, with other options; what is not named stays.
+
+        Args:
+            pool: which pool runs the jobs.
+            name: what to call them; None: the function's name.
+            priority: higher runs first, -100 to 100.
+            timeout: seconds that one attempt may run.
+            keep: seconds for which the daemon keeps a result after the job has ended, for others to read.
+            detach: True: do not stream results; the daemon keeps them, and the jobs outlive this program.
+            environment: where the functions live; None: this program's own environment.
+        """
+        wanted = {
+            "pool": pool,
+            "name": name,
+            "priority": priority,
+            "timeout": timeout,
+            "ttl": keep,
+            "environment": None if environment is None else dict(environment),
+        }
+        merged = self._options | {key: value for key, value in wanted.items() if value is not None}
+        return Submitter(self.outbox, self._packer, merged, detach=self._detach if detach is None else detach)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job | KeptJob:
+        """Have ``fn(*args, **kwargs)`` called by a worker.
+
+        Returns:
+            A job: a :class:`KeptJob` with ``detach``.
+
+        Raises:
+            CannotPack: the function or an argument cannot be pickled.
+            MessageTooLarge: the arguments are larger than the daemon takes.
+            ConnectionFailed: the daemon cannot be reached.
+        """
+        return self._send(self.template(fn, "call"), pack_value((args, kwargs)))
+
+    def map(self, fn: Callable[[Any], Any], iterable: Iterable[Any], *, chunksize: int | None = None) -> Iterator[Any]:
+        """Call ``fn`` with every item; the values in order.
+
+        The iterable is read in this thread, and never much farther than the values have been taken.
+
+        Args:
+            fn: takes one argument.
+            iterable: the arguments.
+            chunksize: items per job; None: as many as take about ten milliseconds, found while it runs.
+
+        Raises:
+            Exception: what the first failing call raised, when its turn comes; also those of :meth:`submit`.
+        """
+        from stoker.mapping import mapped
+
+        return mapped(self.outbox, self.template(fn, "chunk"), iterable, chunksize)
+
+    def call(self, function: str, /, *args: Any, **kwargs: Any) -> KeptJob:
+        """Have a function called that is only named, with MessagePack arguments, as any language can.
+
+        Args:
+            function: ``package.module:qualified.name``, importable where the workers are.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
+        return self._hand_in(
+            {"call": {"function": function, "args": list(args), "kwargs": kwargs}},
+            packed=Packed(function, function, None),
+        )
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> KeptJob:
+        """Have a command run. Its output is in :meth:`stoker.Client.logs`, its result is its exit code.
+
+        Args:
+            argv: the program and its arguments; no shell.
+            cwd: where; None: this program's working directory.
+            env: variables laid over the worker's environment.
+            stdin: what it reads.
+        """
+        if isinstance(argv, str | bytes) or not argv:
+            raise InvalidParams(
+                "argv is not a list of words", hint="give the program and each argument apart; use shlex.split"
+            )
+        command: dict[str, Any] = {
+            "argv": [os.fspath(word) for word in argv],
+            "cwd": os.path.abspath(cwd or "."),
+            "env": dict(env or {}),
+        }
+        if stdin is not None:
+            command["stdin"] = stdin
+        return self._hand_in({"command": command}, packed=Packed("", os.fspath(argv[0]), None))
+
+    def template(self, fn: Callable[..., Any], shape: str, **particulars: Any) -> Template:
+        """What jobs of this function have in common under these options; the same object for the same function."""
+        packed = self._packer.pack(fn)
+        template = self._templates.get((packed.function, shape))
+        if template is None:
+            if len(self._templates) >= 1000:
+                self._templates.clear()
+            # ids are asked for early by whoever wants others to read the results
+            template = Template(packed, shape, self._options, early="ttl" in self._options, **particulars)
+            self._templates[packed.function, shape] = template
+        return template
+
+    def _send(self, template: Template, pickled: bytes) -> Job | KeptJob:
+        if len(pickled) >= _LARGE:
+            self._check_size(len(pickled))
+        if not self._detach:
+            return self.outbox.submit(template, pickled)
+        work = template.params(len(pickled).to_bytes(4, "little"))["jobs"][0]
+        try:
+            return self._hand_in(work, (pickled,), packed=template.packed)
+        except UnknownFunction:
+            self.outbox.upload_again(template.packed)
+            return self._hand_in(work, (pickled,), packed=template.packed)
+
+    def _check_size(self, size: int) -> None:
+        limits = self.outbox.connection.greeting.get("limits", {})
+        limit = limits.get("message_bytes")
+        if limit is not None and size > limit - _HEAD_ROOM:
+            raise MessageTooLarge(
+                f"the arguments take {size} bytes, and the daemon takes messages of {limit}",
+                hint="pass a path, or raise the limit in its configuration",
+                data={"limit": limit},
+            )
+
+    def _hand_in(self, work: dict[str, Any], payload: Sequence[Frame] = (), *, packed: Packed) -> KeptJob:
+        connection = self.outbox.connection
+        with connection.lock:
+            self.outbox.upload(packed)
+        result, _ = connection.call("submit", {"jobs": [self._options | work]}, payload)
+        return KeptJob(connection, result["jobs"][0]["id"], packed.name)

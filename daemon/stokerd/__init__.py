@@ -1,0 +1,1 @@
+"""stokerd: the daemon that owns the pool, the burners and the supervised processes."""

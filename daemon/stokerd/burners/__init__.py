@@ -1,0 +1,1 @@
+"""Named loads: N processes each, held at an exact share of a core by their own CPU clock."""

@@ -1,0 +1,175 @@
+"""The schema of the configuration: one frozen struct per table of the file.
+
+Types carry range and unit, so that an error can say what is allowed, and ``config.example.toml`` is compared with them
+by a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from stoker.protocol.models import Percent
+from stoker.protocol.requests import BurnerSize, Nice, PoolSize
+
+Seconds = Annotated[float, Meta(ge=0, le=31_536_000, extra={"unit": "seconds"})]
+Limit = Annotated[float, Meta(gt=0, extra={"unit": "seconds, or inf"})]
+Milliseconds = Annotated[float, Meta(ge=0, le=1000, extra={"unit": "milliseconds"})]
+Bytes = Annotated[int, Meta(ge=1024, le=1 << 40, extra={"unit": "bytes"})]
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='octal permissions in quotes, such as "0660"')]
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[daemon]``: the process itself.
+
+    Args:
+        socket: where to listen: a path, ``ipc://PATH``; empty: ``control.sock`` in the service's runtime directory, or
+            the user's own endpoint.
+        mode: permissions of the sockets, octal.
+        group: group that owns the sockets; empty: the daemon's own.
+        state_dir: where what must outlive the daemon is kept; empty: the service's or the user's state directory.
+        log_level: what is logged: this and what is worse.
+        log_format: ``auto`` is ``console`` on a terminal, else ``json``.
+        shutdown_grace: seconds that running jobs get to end when the daemon is told to.
+        idle_exit: seconds without clients and work after which the daemon leaves; 0: never.
+        nice: niceness of the daemon, as far as the system permits; it is favoured over what it runs.
+    """
+
+    socket: str = ""
+    mode: Mode = "0600"
+    group: str = ""
+    state_dir: str = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    shutdown_grace: Seconds = 10.0
+    idle_exit: Seconds = 0.0
+    nice: Nice = -5
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[limits]``: what a peer may send, and how much is kept.
+
+    Args:
+        message_bytes: one message, all frames together.
+        head_bytes: the MessagePack head of one message.
+        frames: payload frames of one message.
+        sessions: clients connected at a time.
+        queue_jobs: jobs that wait in one pool.
+        queue_bytes: their payloads together, per pool.
+        result_bytes: the value of one job.
+        history_jobs: ended jobs that are remembered.
+        kept_result_bytes: values of ended jobs that are kept, together.
+        jobs_per_request: jobs in one ``submit``.
+        events: recent events that are remembered.
+    """
+
+    message_bytes: Bytes = 256 << 20
+    head_bytes: Bytes = 16 << 20
+    frames: Count = 64
+    sessions: Count = 1024
+    queue_jobs: Count = 1_000_000
+    queue_bytes: Bytes = 1 << 30
+    result_bytes: Bytes = 256 << 20
+    history_jobs: Count = 10_000
+    kept_result_bytes: Bytes = 256 << 20
+    jobs_per_request: Count = 1_000_000
+    events: Count = 1000
+
+
+class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[pool.NAME]``: a pool; ``pool.default`` exists whether it is written or not.
+
+    Args:
+        workers: how many; ``auto``: one per core that the daemon may use.
+        engine: where its jobs run.
+        nice: niceness of its workers.
+        output_bytes: what is kept of a job's stdout, and as much of its stderr.
+        result_ttl: seconds for which the value of an ended job is kept.
+        prefetch_ms: milliseconds of work that a worker holds ahead of the job that it runs.
+    """
+
+    workers: Literal["auto"] | PoolSize = "auto"
+    engine: Literal["local"] = "local"
+    nice: Nice = 0
+    output_bytes: Bytes = 1 << 20
+    result_ttl: Seconds = 3600.0
+    prefetch_ms: Milliseconds = 3.0
+
+
+class BurnersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[burners]``: bounds of all burners.
+
+    Args:
+        default_seconds: time limit of a burner that names none; ``inf``: none.
+        max_processes: processes of all burners together.
+    """
+
+    default_seconds: Limit = 3600.0
+    max_processes: Count = 1024
+
+
+class BurnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[burner.NAME]``: a burner that is started with the daemon.
+
+    Args:
+        workers: number of processes.
+        load: target of each process in percent of one core.
+        seconds: time limit; 0: the default of ``[burners]``; ``inf``: none.
+        cpus: cores to pin to, process i to ``cpus[i % len(cpus)]``; empty: not pinned.
+        nice: niceness of its processes.
+        generator: what generates the load.
+    """
+
+    workers: BurnerSize = 1
+    load: Percent
+    seconds: Annotated[float, Meta(ge=0, extra={"unit": "seconds, or inf"})] = 0.0
+    cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    nice: Nice = 10
+    generator: Literal["spin"] = "spin"
+
+
+class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[process.NAME]``: a supervised process that is started with the daemon.
+
+    Args:
+        argv: program and arguments; no shell.
+        cwd: absolute path of its working directory; empty: the daemon's.
+        env: variables laid over the daemon's environment.
+        restart: what to do when it ends.
+        stop_signal: what asks it to end.
+        grace: seconds from the stop signal to SIGKILL.
+    """
+
+    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
+    cwd: str = ""
+    env: dict[str, str] = {}
+    restart: Literal["always", "on-failure", "never"] = "on-failure"
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM"
+    grace: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "seconds"})] = 10.0
+
+
+class ForkserversConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[forkservers]``: one per environment that clients brought.
+
+    Args:
+        max_idle: forkservers without children that are kept at hand.
+        idle_seconds: seconds without a child after which one is retired.
+    """
+
+    max_idle: Annotated[int, Meta(ge=0, le=1024)] = 8
+    idle_seconds: Seconds = 300.0
+
+
+class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The tables of the file."""
+
+    daemon: DaemonConfig = DaemonConfig()
+    limits: LimitsConfig = LimitsConfig()
+    pool: dict[str, PoolConfig] = {}
+    burners: BurnersConfig = BurnersConfig()
+    burner: dict[str, BurnerConfig] = {}
+    process: dict[str, ProcessConfig] = {}
+    forkservers: ForkserversConfig = ForkserversConfig()

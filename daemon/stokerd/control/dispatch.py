@@ -1,0 +1,137 @@
+"""From a message to its answer: decode, find the handler, call it, encode what it says. Knows no socket.
+
+Whatever comes in, there is exactly one answer, or a stream of them whose last is marked: never a crash, never silence.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from stoker.errors import CannotPack, InternalError, MalformedMessage, MessageTooLarge, StokerError
+from stoker.protocol import codec, typed
+from stoker.protocol.codec import Frame
+from stoker.protocol.models import Model
+from stokerd.control.caller import Answer, Caller, Session, Stream
+from stokerd.promise import Promise, internal_error
+
+Handler = Callable[[Any, Caller, Any], Any]
+Send = Callable[[Sequence[Frame]], None]
+"""Sends one reply to whoever asked."""
+
+
+class Dispatcher:
+    """See the module.
+
+    Args:
+        handlers: by request type.
+        parts: what is handed to every handler.
+        head_bytes: the largest head that is looked at.
+        frames: the most payload frames a message may have.
+        message_bytes: the largest message.
+        on_bug: told of the traceback when a handler fails in a way that it should not.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[type, Handler],
+        parts: Any,
+        *,
+        head_bytes: int,
+        frames: int,
+        message_bytes: int,
+        on_bug: Callable[[str, str], None],
+    ) -> None:
+        self._handlers, self._parts = handlers, parts
+        self._head_bytes, self._frames, self._message_bytes = head_bytes, frames, message_bytes
+        self._on_bug = on_bug
+        self._waiting: dict[str, set[Promise[Any]]] = {}
+
+    def take(self, session: Session, frames: Sequence[Frame], send: Send) -> None:
+        """Answer one message, delimiter first; at once, or when the answer is known."""
+        request_id: int | str | None = None
+        try:
+            head, payload = codec.decode_head(frames, limit=self._head_bytes)
+            request_id = typed.request_id(head)
+            self._check_size(frames)
+            request = typed.decode_request(head)
+            answer = self._handlers[type(request)](self._parts, Caller(session, payload), request)
+        except StokerError as error:
+            self._refuse(request_id, error, send)
+        except Exception as bug:  # whatever it is, the asker gets an answer and the daemon lives
+            self._refuse(request_id, internal_error(bug), send)
+        else:
+            self._answer(session, request_id, answer, send)
+
+    def session_closed(self, session: Session) -> None:
+        """Nobody waits for this session's answers any more."""
+        for promise in self._waiting.pop(session.id, ()):
+            promise.abandon()
+
+    def refuse_all(self, error: StokerError) -> None:
+        """Whoever still waits for an answer gets this one."""
+        for waiting in list(self._waiting.values()):
+            for promise in list(waiting):
+                promise.reject(error)
+
+    def _check_size(self, frames: Sequence[Frame]) -> None:
+        if len(frames) > self._frames + 2:
+            raise MalformedMessage(
+                f"{len(frames)} frames, at most {self._frames + 2} are allowed",
+                hint="an empty delimiter, one MessagePack map, then payload frames",
+            )
+        size = sum(frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames)
+        if size > self._message_bytes:
+            raise MessageTooLarge(
+                f"the message has {size} bytes, at most {self._message_bytes} are allowed",
+                hint="send less at once, or raise limits.message_bytes",
+                data={"limit": self._message_bytes},
+            )
+
+    def _answer(self, session: Session, request_id: int | str | None, answer: Any, send: Send) -> None:
+        if isinstance(answer, Promise):
+            self._park(session, request_id, answer, send)
+        elif isinstance(answer, Stream):
+            answer.start(lambda part, payload, more: send(codec.encode_reply(request_id, part, payload, more=more)))
+        else:
+            send(self._encoded(request_id, answer))
+
+    def _encoded(self, request_id: int | str | None, answer: Model | Answer) -> Sequence[Frame]:
+        reply, payload = (answer.reply, answer.payload) if isinstance(answer, Answer) else (answer, ())
+        try:
+            return codec.encode_reply(request_id, typed.to_map(reply), payload)
+        except StokerError as error:
+            return self._refusal(request_id, error)
+        except Exception as bug:  # likewise; it may have been settled deep inside a part
+            return self._refusal(request_id, internal_error(bug))
+
+    def _park(self, session: Session, request_id: int | str | None, promise: Promise[Any], send: Send) -> None:
+        waiting = self._waiting.setdefault(session.id, set())
+        waiting.add(promise)
+        session.due += 1
+
+        def settled(settled_promise: Promise[Any]) -> None:
+            session.due -= 1
+            waiting.discard(settled_promise)
+            if not waiting and self._waiting.get(session.id) is waiting:
+                del self._waiting[session.id]
+            if settled_promise.error is not None:
+                self._refuse(request_id, settled_promise.error, send)
+            else:
+                self._answer(session, request_id, settled_promise.value(), send)
+
+        promise.when_settled(settled)
+
+    def _refuse(self, request_id: int | str | None, error: StokerError, send: Send) -> None:
+        send(self._refusal(request_id, error))
+
+    def _refusal(self, request_id: int | str | None, error: StokerError) -> Sequence[Frame]:
+        if isinstance(error, InternalError):
+            bug = error.__cause__ or error
+            self._on_bug(f"{type(bug).__name__}: {bug}", "".join(traceback.format_exception(bug)))
+        try:
+            return codec.encode_error(request_id, error.to_wire())
+        except CannotPack:  # text of the system's with bytes that are not UTF-8, a path for instance
+            plain = error.message.encode("utf-8", "backslashreplace").decode()
+            return codec.encode_error(request_id, {"code": error.wire_code, "message": plain})

@@ -1,0 +1,49 @@
+"""``start`` of a burner; ``set`` and ``stop`` go by name, see :mod:`stokerd.control.handlers.names`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from stoker.errors import InvalidParams, NameTaken
+from stoker.protocol.models import BurnerInfo
+from stoker.protocol.requests import StartBurner, StartReply
+from stokerd.control.caller import Caller
+from stokerd.promise import Promise
+
+if TYPE_CHECKING:
+    from stokerd.supervisor import Supervisor
+
+
+def start_burner(parts: Supervisor, caller: Caller, request: StartBurner) -> Promise[StartReply]:
+    """Start a burner; answered when its load has been observed."""
+    if request.name in parts.pools or request.name in parts.processes:
+        raise NameTaken(
+            f"{request.name!r} is the name of a pool or process already",
+            hint="names are shared by pools, burners and processes",
+        )
+    if request.owned and caller.session.anonymous:
+        raise InvalidParams("start: owned is for sessions, and this peer has none", hint="say hello first")
+    starting = parts.burners.start(
+        request.name,
+        request.workers,
+        request.load,
+        seconds=request.seconds,
+        cpus=request.cpus,
+        nice=request.nice,
+        generator=request.generator,
+        replace=request.replace,
+    )
+    if request.owned:
+        parts.owned.setdefault(caller.session.id, set()).add(request.name)
+    answer: Promise[StartReply] = Promise(starting.abandon)
+    starting.when_settled(lambda started: answer.settle_with(lambda: _reply(started.value())))
+    return answer
+
+
+def _reply(info: BurnerInfo) -> StartReply:
+    pids = tuple(worker.pid for worker in info.workers if worker.pid is not None)
+    return StartReply(kind="burner", name=info.name, pids=pids)
+
+
+HANDLERS: dict[type, Callable[..., Any]] = {StartBurner: start_burner}

@@ -1,0 +1,202 @@
+"""What is asked by name, whichever part has it: start a pool, set, stop, logs."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from stoker.errors import InvalidParams, NameTaken, NotFound, StokerError
+from stoker.protocol.requests import Logs, LogsReply, Set, SetReply, StartPool, StartReply, Stop, StopReply
+from stokerd.capture import Output
+from stokerd.control.caller import Answer, Caller
+from stokerd.pool.pools import DEFAULT
+from stokerd.promise import Promise, gather
+from stokerd.supervisor import Supervisor
+
+LOOK_EVERY = 0.05
+"""Seconds between looks at output that somebody follows: a file has no way to tell that it grew."""
+POOL_GRACE = 10.0
+"""Seconds that the jobs of a pool that is removed get to end."""
+
+
+def start_pool(parts: Supervisor, _caller: Caller, request: StartPool) -> StartReply:
+    """Make a pool."""
+    _check_free(parts, request.name)
+    pool = parts.pools.create(request.name, request.workers)
+    pids = tuple(worker.pid for worker in pool.crew.members.values() if worker.pid is not None)
+    return StartReply(kind="pool", name=request.name, pids=pids)
+
+
+def _check_free(parts: Supervisor, name: str) -> None:
+    if name in parts.burners or name in parts.processes:
+        raise NameTaken(
+            f"{name!r} is the name of a burner or process already",
+            hint="names are shared by pools, burners and processes",
+        )
+
+
+def set_(parts: Supervisor, _caller: Caller, request: Set) -> SetReply | Promise[SetReply]:
+    """Change what runs."""
+    if request.load is UNSET and request.workers is UNSET and request.seconds is UNSET and request.paused is UNSET:
+        raise InvalidParams("set: nothing to change", hint="give at least one of load, workers, seconds, paused")
+    if request.name in parts.burners:
+        return _set_burner(parts, request)
+    if request.name in parts.pools:
+        return _set_pool(parts, request)
+    if request.name in parts.processes:
+        raise InvalidParams(
+            f"set: {request.name!r} is a process, of which nothing can be set",
+            hint="stop it, and start it as it should be",
+        )
+    raise _unknown(parts, request.name)
+
+
+def _given(value: Any) -> Any:
+    return None if isinstance(value, UnsetType) else value
+
+
+def _set_burner(parts: Supervisor, request: Set) -> Promise[SetReply]:
+    answer: Promise[SetReply] = Promise()
+    changed = parts.burners.set(
+        request.name,
+        load=_given(request.load),
+        workers=_given(request.workers),
+        seconds=_given(request.seconds),
+        paused=_given(request.paused),
+    )
+    changed.when_settled(lambda done: answer.settle_with(lambda: SetReply(kind="burner", name=done.value().name)))
+    return answer
+
+
+def _set_pool(parts: Supervisor, request: Set) -> SetReply:
+    for name in ("load", "seconds"):
+        if getattr(request, name) is not UNSET:
+            raise InvalidParams(
+                f"set: {request.name!r} is a pool, which has no {name}", hint="load and seconds are for burners"
+            )
+    pool = parts.pools.get(request.name)
+    if not isinstance(request.workers, UnsetType):
+        pool.resize(request.workers)
+    if not isinstance(request.paused, UnsetType):
+        pool.pause(paused=request.paused)
+    return SetReply(kind="pool", name=request.name)
+
+
+def _names(parts: Supervisor) -> list[str]:
+    return [
+        *parts.pools.names(),
+        *(info.name for info in parts.burners.info()),
+        *(info.name for info in parts.processes.info()),
+    ]
+
+
+def _unknown(parts: Supervisor, name: str) -> NotFound:
+    close = difflib.get_close_matches(name[:128], _names(parts), n=1)
+    return NotFound(
+        f"there is no pool, burner or process {name!r:.140}",
+        hint=f'did you mean "{close[0]}"?' if close else "`stoker status` shows what there is",
+        data={"name": name[:140]},
+    )
+
+
+def stop(parts: Supervisor, _caller: Caller, request: Stop) -> Promise[StopReply]:
+    """Stop what has these names, or everything."""
+    names = list(dict.fromkeys(_names(parts))) if request.all else list(dict.fromkeys(request.names))
+    if request.all:
+        names.remove(DEFAULT)
+    elif not names:
+        raise InvalidParams("stop: nothing is named", hint="give names, or all")
+    for name in names:
+        if name not in parts.burners and name not in parts.processes and name not in parts.pools:
+            raise _unknown(parts, name)
+    before = _pids(parts, names)
+    waits: list[Promise[Any]] = []
+    if pools := [name for name in names if name in parts.pools]:
+        waits.append(parts.pools.remove(pools, POOL_GRACE if request.grace is None else request.grace))
+    if burners := [name for name in names if name in parts.burners]:
+        waits.append(parts.burners.stop(burners, request.grace))
+    if processes := [name for name in names if name in parts.processes]:
+        waits.append(parts.processes.stop(processes, request.grace))
+    answer: Promise[StopReply] = Promise()
+
+    def finish() -> StopReply:
+        return StopReply(stopped=tuple(names), survivors=len(before & parts.forker.pids()))
+
+    def settle(done: Promise[list[Any]]) -> None:
+        if done.error is not None:
+            answer.reject(done.error)
+        else:
+            answer.settle_with(finish)
+
+    gather(waits).when_settled(settle)
+    return answer
+
+
+def _pids(parts: Supervisor, names: list[str]) -> set[int]:
+    """The processes that are to end, as far as there are any now."""
+    burning = {worker.pid for info in parts.burners.info() if info.name in names for worker in info.workers}
+    working = {worker.pid for info in parts.pools.info() if info.name in names for worker in info.workers}
+    running = {info.pid for info in parts.processes.info() if info.name in names}
+    return {pid for pid in burning | working | running if pid is not None}
+
+
+class _Follow:
+    """Answers when there is something new, when it is over, or when the time is."""
+
+    def __init__(self, parts: Supervisor, request: Logs) -> None:
+        self._parts, self._request = parts, request
+        self._until = parts.clock.monotonic() + (request.wait or 0.0)
+        self.answer: Promise[Answer] = Promise()
+        self.look()
+
+    def look(self) -> None:
+        if self.answer.settled:
+            return
+        try:
+            due = self._is_due()
+        except StokerError as why:
+            self.answer.reject(why)
+            return
+        if due:
+            self.answer.settle_with(self._read)
+        else:
+            self._parts.clock.later(LOOK_EVERY, self.look)
+
+    def _is_due(self) -> bool:
+        request = self._request
+        output, ended = _output(self._parts, request.id)
+        news = output.out.size > request.out or output.err.size > request.err
+        return news or ended or self._parts.clock.monotonic() >= self._until
+
+    def _read(self) -> Answer:
+        return _logs(self._parts, self._request)
+
+
+def logs(parts: Supervisor, _caller: Caller, request: Logs) -> Promise[Answer] | Answer:
+    """What a job or process wrote."""
+    if request.wait is None:
+        return _logs(parts, request)
+    return _Follow(parts, request).answer
+
+
+def _output(parts: Supervisor, which: int | str) -> tuple[Output, bool]:
+    if isinstance(which, int):
+        return parts.pools.output(which)
+    return parts.processes.output(which)
+
+
+def _logs(parts: Supervisor, request: Logs) -> Answer:
+    output, ended = _output(parts, request.id)
+    reply = LogsReply(
+        id=request.id,
+        next_out=max(request.out, output.out.size),
+        next_err=max(request.err, output.err.size),
+        dropped=output.out.dropped + output.err.dropped,
+        ended=ended,
+    )
+    return Answer(reply, (output.out.since(request.out), output.err.since(request.err)))
+
+
+HANDLERS = {StartPool: start_pool, Set: set_, Stop: stop, Logs: logs}

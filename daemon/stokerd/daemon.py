@@ -1,0 +1,392 @@
+"""The composition root: builds the parts, and knows the order of start-up and of the end. The only file that knows all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from stoker import __version__
+from stoker.errors import ShuttingDown, StokerError
+from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady
+from stoker.protocol.models import DaemonInfo, Environment
+from stoker.protocol.states import DaemonState
+from stokerd import config as configuration
+from stokerd import systemd
+from stokerd.burners.registry import Burners
+from stokerd.bus import Bus
+from stokerd.clock import LoopClock
+from stokerd.config import Config
+from stokerd.control.caller import Session
+from stokerd.control.dispatch import Dispatcher
+from stokerd.control.handlers import burners as burner_handlers
+from stokerd.control.handlers import daemon as daemon_handlers
+from stokerd.control.handlers import jobs as job_handlers
+from stokerd.control.handlers import names as name_handlers
+from stokerd.control.handlers import objects as object_handlers
+from stokerd.control.handlers import processes as process_handlers
+from stokerd.control.listener import Listener, open_both
+from stokerd.control.publisher import Publisher
+from stokerd.control.selfcheck import SelfCheck
+from stokerd.control.server import Server
+from stokerd.control.sessions import Sessions
+from stokerd.cores import usable_cores
+from stokerd.eventlog import EventLog
+from stokerd.forkserver.host import ForkServers
+from stokerd.idle import IdleExit
+from stokerd.journal import Journal
+from stokerd.log import get_logger
+from stokerd.pool.functions import FunctionTable
+from stokerd.pool.pools import DEFAULT, Pools
+from stokerd.pool.settings import PoolSettings
+from stokerd.processes.registry import Processes
+from stokerd.promise import Promise, gather
+from stokerd.shared.registry import Shared
+from stokerd.supervisor import Supervisor
+
+HANDLERS = {
+    **daemon_handlers.HANDLERS,
+    **job_handlers.HANDLERS,
+    **name_handlers.HANDLERS,
+    **burner_handlers.HANDLERS,
+    **process_handlers.HANDLERS,
+    **object_handlers.HANDLERS,
+}
+FORKSERVER_GRACE = 5.0
+"""Seconds that forkservers get to end at the end."""
+MAX_FRAME = 4
+"""A frame of this many times ``limits.message_bytes`` ends its connection; smaller ones are answered."""
+
+
+def run(config: Config, *, ready: Callable[[dict[str, Any]], None]) -> int:
+    """Serve until told to end; returns the exit code.
+
+    Args:
+        config: validated, its endpoint resolved.
+        ready: called once with ``pid`` and ``endpoint``, when the control socket has answered.
+
+    Raises:
+        StokerError: it could not start; nothing is left behind.
+    """
+    handed = systemd.listen_fds(os.environ, os.getpid())
+    listeners = open_both(config.daemon, handed)
+    try:
+        return asyncio.run(_serve(config, listeners, ready))
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def _serve(config: Config, listeners: tuple[Listener, Listener], ready: Callable[[dict[str, Any]], None]) -> int:
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    daemon = Daemon(config, listeners, LoopClock(loop), ready, lambda: ended.done() or ended.set_result(None))
+    # A handler only notes the signal; the loop acts. From the first moment on: an early SIGTERM is honoured too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.told_to_end)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload_on_signal)
+    loop.set_exception_handler(_log_exception)
+    daemon.start()
+    await ended
+    daemon.close()
+    return 0
+
+
+def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    why = context.get("exception")
+    get_logger().error("a bug in the daemon", message=context.get("message"), exc_info=why)
+
+
+def own_environment() -> Environment:
+    """Where the functions of a client live that does not say: this interpreter, started here."""
+    cwd = os.getcwd()
+    return Environment(executable=sys.executable, cwd=cwd, path=(cwd, *sys.path[1:]))
+
+
+class Daemon:
+    """See the module; also what handlers know as ``life``."""
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: tuple[Listener, Listener],
+        clock: LoopClock,
+        ready: Callable[[dict[str, Any]], None],
+        ended: Callable[[], object],
+    ) -> None:
+        self.state = DaemonState.STARTING
+        self._config, self._clock, self._ready, self._ended = config, clock, ready, ended
+        self._control, self._events = listeners
+        self._boot_id = uuid.uuid4().hex
+        self._started = clock.monotonic()
+        self._notifier = systemd.Notifier(os.environ)
+        self._watchdog = systemd.watchdog_interval(os.environ, os.getpid())
+        self._log = get_logger()
+        self._favour()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        limits = config.limits
+        self._server = Server(self._context, clock, largest_frame=MAX_FRAME * limits.message_bytes)
+        self._publisher = Publisher(self._context, clock)
+        self._parts = self._build(config)
+        self._dispatcher = Dispatcher(
+            HANDLERS,
+            self._parts,
+            head_bytes=limits.head_bytes,
+            frames=limits.frames,
+            message_bytes=limits.message_bytes,
+            on_bug=lambda what, trace: self._log.error("a handler failed", error=what, traceback=trace),
+        )
+        self._idle = IdleExit(clock, config.daemon.idle_exit, self._is_busy, self._leave_idle)
+        self._selfcheck: SelfCheck | None = None
+
+    def _favour(self) -> None:
+        """Be ahead of what is run here: ping and status must answer while everything else is saturated."""
+        with contextlib.suppress(OSError):  # not permitted: then it competes as an equal
+            os.setpriority(os.PRIO_PROCESS, 0, self._config.daemon.nice)
+
+    def _build(self, config: Config) -> Supervisor:
+        clock, limits = self._clock, config.limits
+        bus = Bus(clock.time)
+        journal = Journal(limits.events)
+        # Commit, then emit, then reply: listeners only listen, and the order among them does not matter.
+        for listener in (journal.note, EventLog().note, self._publisher.publish):
+            bus.listen(listener)
+        forker = ForkServers(
+            clock,
+            bus,
+            own_environment(),
+            max_idle=config.forkservers.max_idle,
+            idle_seconds=config.forkservers.idle_seconds,
+        )
+        sessions = Sessions(limit=limits.sessions, clock=clock, bus=bus, on_closed=self._session_closed)
+        return Supervisor(
+            config=config,
+            clock=clock,
+            bus=bus,
+            forker=forker,
+            journal=journal,
+            sessions=sessions,
+            functions=FunctionTable(),
+            pools=Pools(
+                _pool_settings(config),
+                clock=clock,
+                bus=bus,
+                forker=forker,
+                history_jobs=limits.history_jobs,
+                history_bytes=limits.kept_result_bytes,
+            ),
+            burners=Burners(clock, bus, forker, config.burners.default_seconds, config.burners.max_processes),
+            processes=Processes(clock, bus, forker),
+            shared=Shared(clock, bus),
+            owned={},
+            life=self,
+        )
+
+    # --- start-up
+
+    def start(self) -> None:
+        """Begin to answer; ready is said when the socket has answered a ping."""
+        self._control.adopt(self._server.socket)
+        self._events.adopt(self._publisher.socket)
+        self._publisher.serve()
+        self._server.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
+        self._selfcheck = SelfCheck(self._context, self._clock, self._control.endpoint.url, self._answered)
+        self._selfcheck.ask()
+        # What exists now lives as long as the daemon: the collector need not look at it again and again. Most of
+        # what comes later dies young, by its reference count; collecting seldom costs little memory.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    def _answered(self) -> None:
+        if self.state is DaemonState.STARTING:
+            self.state = DaemonState.READY
+            self._serving()
+        elif self._watchdog is not None:
+            self._notifier.notify(WATCHDOG=1)
+
+    def _serving(self) -> None:
+        assert self._selfcheck is not None  # noqa: S101 - it is what called
+        endpoint = self._control.endpoint.url
+        self._parts.bus.emit(DaemonReady(pid=os.getpid(), endpoint=endpoint))
+        self._notifier.notify(READY=1, STATUS=f"Serving at {endpoint}", MAINPID=os.getpid())
+        self._ready({"pid": os.getpid(), "endpoint": endpoint})
+        self._start_configured()
+        if self._watchdog is not None:
+            self._selfcheck.ask_every(self._watchdog / 3)
+        else:
+            self._clock.soon(self._selfcheck.close)
+
+    def _start_configured(self) -> None:
+        """What the configuration wants to run from the start; one that fails does not keep the others from it."""
+        for name, burner in self._config.burner.items():
+            self._begin(
+                "burner",
+                name,
+                lambda name=name, burner=burner: self._parts.burners.start(  # type: ignore[misc]
+                    name,
+                    burner.workers,
+                    burner.load,
+                    seconds=burner.seconds or None,
+                    cpus=burner.cpus,
+                    nice=burner.nice,
+                    generator=burner.generator,
+                ),
+            )
+        for name, process in self._config.process.items():
+            self._begin(
+                "process",
+                name,
+                lambda name=name, process=process: self._parts.processes.start(  # type: ignore[misc]
+                    name,
+                    process.argv,
+                    process.cwd or os.getcwd(),
+                    process.env,
+                    process.restart,
+                    process.stop_signal,
+                    process.grace,
+                ),
+            )
+
+    def _begin(self, kind: str, name: str, start: Callable[[], Promise[Any]]) -> None:
+        def settled(promise: Promise[Any]) -> None:
+            if promise.error is not None:
+                self._log.error(
+                    "configured to run, and could not be started", kind=kind, name=name, error=str(promise.error)
+                )
+
+        try:
+            start().when_settled(settled)
+        except StokerError as why:
+            self._log.error("configured to run, and could not be started", kind=kind, name=name, error=str(why))
+
+    # --- what can be asked of it
+
+    def info(self) -> DaemonInfo:
+        """Its snapshot."""
+        return DaemonInfo(
+            pid=os.getpid(),
+            endpoint=self._control.endpoint.url,
+            version=__version__,
+            boot_id=self._boot_id,
+            uptime=self._clock.monotonic() - self._started,
+            state=self.state,
+            sessions=len(self._parts.sessions),
+            events=self._events.endpoint.url,
+        )
+
+    def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Read the configuration file again, and apply what can be changed while running."""
+        new = configuration.load_again(self._config, os.environ)
+        changed, needs_restart = configuration.difference(self._config, new)
+        if not changed:
+            return (), ()
+        self._notifier.notify(RELOADING=1, STATUS="Reloading")
+        for name, settings in _pool_settings(new).items():
+            if name not in self._parts.pools:
+                self._parts.pools.create(name, settings.workers)
+            elif f"pool.{name}.workers" in changed:
+                self._parts.pools.get(name).resize(settings.workers)
+        self._config = self._parts.config = new
+        self._parts.bus.emit(ConfigReloaded(changed=changed))
+        self._notifier.notify(READY=1, STATUS=f"Serving at {self._control.endpoint.url}")
+        return changed, needs_restart
+
+    def reload_on_signal(self) -> None:
+        """SIGHUP."""
+        try:
+            self.reload()
+        except StokerError as why:
+            self._log.error("the configuration is not valid and was not applied", error=str(why))
+
+    def _is_busy(self) -> bool:
+        parts = self._parts
+        working = any(info.queued or info.running for info in parts.pools.info())
+        return bool(len(parts.sessions) or working or parts.burners.info() or parts.processes.info())
+
+    def _leave_idle(self) -> None:
+        self._log.info("idle for so long that nobody seems to need this daemon", seconds=self._config.daemon.idle_exit)
+        self.shut_down(None)
+
+    # --- sessions
+
+    def _session_closed(self, session: Session) -> None:
+        self._dispatcher.session_closed(session)
+        self._parts.functions.session_closed(session.id)
+        self._parts.shared.session_closed(session.id)
+        if session.on_disconnect == "cancel":
+            self._parts.pools.cancel_session(session.id)
+        self._stop_owned(session)
+
+    def _stop_owned(self, session: Session) -> None:
+        """Burners that were to end with this session."""
+        names = self._parts.owned.pop(session.id, set())
+        if present := [name for name in names if name in self._parts.burners]:
+            self._parts.burners.stop(present)
+
+    # --- the end
+
+    def told_to_end(self) -> None:
+        """SIGTERM or SIGINT; a second one does not wait any longer."""
+        self.shut_down(0.0 if self.state is DaemonState.DRAINING else None)
+
+    def shut_down(self, grace: float | None) -> None:
+        """Take no new work, let jobs end within ``grace`` seconds, end everything, then leave."""
+        seconds = self._config.daemon.shutdown_grace if grace is None else grace
+        if self.state is DaemonState.DRAINING:
+            self._parts.pools.hurry(seconds)
+            return
+        self.state = DaemonState.DRAINING
+        self._notifier.notify(STOPPING=1, STATUS="Letting running jobs end")
+        self._parts.bus.emit(DaemonDraining(grace=seconds))
+        # Load first, then what runs for others; the pool has its grace meanwhile. Answers leave all the while.
+        endings: list[Promise[Any]] = [
+            self._parts.burners.close(),
+            self._parts.processes.close(seconds),
+            self._parts.pools.close(seconds),
+        ]
+        gather(endings).when_settled(lambda _: self._end_forkservers())
+
+    def _end_forkservers(self) -> None:
+        self._parts.forker.close(FORKSERVER_GRACE).when_settled(lambda _: self._clock.soon(self._leave))
+
+    def _leave(self) -> None:
+        # Whoever still waits for something (a queue, a lock, a job that will not come) has an answer before the end.
+        self._dispatcher.refuse_all(ShuttingDown("the daemon is stopping", hint="connect again when it is back"))
+        self.state = DaemonState.STOPPED
+        self._ended()
+
+    def close(self) -> None:
+        """Close the sockets. What has been answered leaves first."""
+        if self._selfcheck is not None:
+            self._selfcheck.close()
+        self._parts.sessions.close_all()
+        self._server.close()
+        self._publisher.close()
+        self._context.term()
+
+
+def _pool_settings(config: Config) -> dict[str, PoolSettings]:
+    names = dict.fromkeys((DEFAULT, *config.pool))
+    return {name: _settings_of(config, config.pool.get(name, configuration.PoolConfig())) for name in names}
+
+
+def _settings_of(config: Config, pool: configuration.PoolConfig) -> PoolSettings:
+    return PoolSettings(
+        workers=usable_cores() if pool.workers == "auto" else pool.workers,
+        nice=pool.nice,
+        output_bytes=pool.output_bytes,
+        prefetch=pool.prefetch_ms / 1000,
+        result_ttl=pool.result_ttl,
+        result_bytes=config.limits.result_bytes,
+        queue_jobs=config.limits.queue_jobs,
+        queue_bytes=config.limits.queue_bytes,
+    )

@@ -1,0 +1,1 @@
+"""The pool: a named set of workers with a queue."""

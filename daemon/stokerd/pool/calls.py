@@ -1,0 +1,242 @@
+"""How a worker runs one job of each form, and how it packs what comes of it. Standard library only."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stokerd.forkserver.borrowed import borrow
+from stokerd.pool import messages
+from stokerd.pool.commands import CommandFailed, run_command
+
+MAX_TEXT = 64 * 1024
+"""Characters of a traceback or message that are sent; the rest is cut from the middle."""
+MAX_FUNCTIONS = 256
+"""Functions that a worker remembers; the daemon keeps the same count and sends a forgotten one again."""
+
+
+class JobTerminated(BaseException):
+    """SIGTERM, on the way up the ladder: ends the job whatever ``except Exception`` it runs under."""
+
+
+class Refused(Exception):
+    """A verdict on the job that is not its own exception: code, message and hint of the wire."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+_OWN = str(Path(__file__).parent) + os.sep
+
+
+@functools.cache
+def _msgpack() -> Any:
+    return borrow("msgpack")
+
+
+class Functions:
+    """The functions that this worker knows, by reference: ``module:qualified.name`` or ``sha256:digest``."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Callable[..., Any]] = {}
+        self._codes: dict[bytes, bytes] = {}
+
+    def learn(self, reference: bytes, code: bytes) -> None:
+        """Take an uploaded function; it is unpickled when first called, so that its errors are its job's."""
+        if len(self._codes) >= MAX_FUNCTIONS:
+            self._codes.clear()
+            self._known.clear()
+        self._codes[reference] = code
+
+    def find(self, reference: bytes) -> Callable[..., Any]:
+        """The function.
+
+        Raises:
+            Refused: it can't be imported or unpickled, is not there, or is not callable.
+        """
+        known = self._known.get(reference)
+        if known is None:
+            known = self._known[reference] = self._load(reference)
+        return known
+
+    def _load(self, reference: bytes) -> Callable[..., Any]:
+        code = self._codes.get(reference)
+        function = _unpickle(code) if code is not None else import_function(reference.decode())
+        if not callable(function):
+            raise Refused(
+                "function-not-found", f"{reference.decode()} is {type(function).__name__}, which can't be called"
+            )
+        found: Callable[..., Any] = function
+        return found
+
+
+def _unpickle(code: bytes) -> Any:
+    try:
+        return pickle.loads(code)  # noqa: S301 - runs as the user's own code, in the user's worker
+    except BaseException as why:
+        raise Refused(
+            "function-not-found",
+            f"the function can't be unpickled in the worker: {type(why).__name__}: {_text(why)}",
+            "what it needs must be importable by the worker's interpreter (see `stoker status` for its environment)",
+        ) from why
+
+
+def import_function(reference: str) -> Any:
+    """What ``module:qualified.name`` stands for.
+
+    Raises:
+        Refused: with the reason.
+    """
+    module_name, _, qualified = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as why:
+        raise Refused(
+            "function-not-found",
+            f"there is no module {why.name!r} for {reference}",
+            f"the worker looks in {', '.join(sys.path[:3])} … of {sys.executable}",
+        ) from why
+    except BaseException as why:
+        raise Refused(
+            "function-not-found", f"importing {module_name} failed: {type(why).__name__}: {_text(why)}"
+        ) from why
+    for name in qualified.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as why:
+            raise Refused("function-not-found", f"{module_name} has no {qualified!r}", _similar(found, name)) from why
+    return found
+
+
+def _similar(holder: Any, name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, [word for word in dir(holder) if not word.startswith("__")], n=1)
+    return f'did you mean "{close[0]}"?' if close else ""
+
+
+def run(form: int, function: Callable[..., Any] | None, payload: memoryview) -> Any:
+    """Call it; the value is not packed yet."""
+    if form == messages.COMMAND or function is None:
+        return run_command(_msgpack().unpackb(payload, raw=False))
+    if form == messages.NAMED:
+        args, kwargs = _msgpack().unpackb(payload, raw=False, strict_map_key=False)
+        return function(*args, **kwargs)
+    arguments = pickle.loads(payload)  # noqa: S301 - as above
+    if form == messages.ITEM:
+        return function(arguments)
+    if form == messages.CHUNK:
+        return [function(item) for item in arguments]
+    return function(*arguments[0], **arguments[1])
+
+
+def pack_value(form: int, value: Any, limit: int) -> bytes:
+    """The value as it travels; ``limit`` is the most bytes that it may have.
+
+    Raises:
+        Refused: it can't be packed, or is too large.
+    """
+    try:
+        packed: bytes = _msgpack().packb(value, use_bin_type=True) if form >= messages.NAMED else _pickle(value)
+    except BaseException as why:
+        named = form == messages.NAMED
+        raise Refused(
+            "result-not-packable",
+            f"the value, {_short_repr(value)}, can't be {'MessagePacked' if named else 'pickled'}:"
+            f" {type(why).__name__}: {_text(why)}",
+            "return None, bool, int of 64 bits, float, str, bytes, lists or maps" if named else "",
+        ) from why
+    if len(packed) > limit:
+        raise Refused(
+            "result-too-large",
+            f"the value has {len(packed)} bytes, at most {limit} are allowed",
+            "return less, write it to a file, or raise limits.result_bytes",
+        )
+    return packed
+
+
+def _pickle(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value, 5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        # Lambdas and classes of __main__ or of a notebook: by value, as they came.
+        cloudpickle = sys.modules.get("cloudpickle")
+        if cloudpickle is None:
+            raise
+        packed: bytes = cloudpickle.dumps(value, 5)
+        return packed
+
+
+def _short_repr(value: Any) -> str:
+    try:
+        text = repr(value)
+    except BaseException:  # whatever a user's __repr__ raises
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def pack_error(form: int, why: BaseException) -> bytes:
+    """A failure as the MessagePack map that ``ErrorInfo`` reads, with the pickled exception where there can be one."""
+    told: dict[str, Any] = {"code": "job-failed", "message": _cut(_text(why))}
+    if isinstance(why, Refused):
+        told["code"] = why.code
+        if why.hint:
+            told["hint"] = _cut(why.hint)
+        if why.__cause__ is not None and why.code == "function-not-found":
+            told["traceback"] = _format(why.__cause__)
+    elif isinstance(why, CommandFailed):
+        told |= {"type": "CommandFailed", "data": {"exit_code": why.exit_code}}
+    else:
+        kind = type(why)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        told["type"] = _cut(name)
+        told["traceback"] = _format(why)
+        if form < messages.NAMED:
+            told |= _pickled(why)
+    packed: bytes = _msgpack().packb(told, use_bin_type=True)
+    return packed
+
+
+def _text(why: BaseException) -> str:
+    if isinstance(why, JobTerminated):
+        return "ended by SIGTERM"
+    try:
+        return str(why)
+    except BaseException:  # whatever a user's __str__ raises, SystemExit included
+        return f"<{type(why).__name__} whose text can't be had>"
+
+
+def _format(why: BaseException) -> str:
+    frames = why.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN):
+        frames = frames.tb_next  # the job's own story begins after ours
+    try:
+        lines = traceback.format_exception(type(why), why, frames)
+    except BaseException:  # a broken __str__ or __cause__ must not cost the verdict
+        return f"{type(why).__name__}\n"
+    return _cut("".join(lines))
+
+
+def _cut(text: str) -> str:
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT // 2] + "\n … \n" + text[-MAX_TEXT // 2 :]
+    # Text from outside may hold lone surrogates, which have no form in UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _pickled(why: BaseException) -> dict[str, bytes]:
+    try:
+        packed = _pickle(why)
+        pickle.loads(packed)  # noqa: S301 - what can't be read back here would surprise the client there
+    except BaseException:  # any failure means the same: it travels as text only
+        return {}
+    return {"pickle": packed} if len(packed) <= messages.LENGTH // 4 else {}

@@ -1,0 +1,62 @@
+"""What daemon and worker say to each other over the worker's private socketpair.
+
+Every message is a fixed header and a body of ``size`` bytes. Jobs and results travel in bulk: one header for ``count``
+consecutive jobs, an array of lengths (unsigned 32-bit, little-endian), then one blob. The daemon never looks into the
+blob. Shared by both ends, and the worker's end runs in any interpreter: standard library only.
+
+``seq`` numbers the jobs that were ever handed to one worker, from 1; it is what the shared page (see
+:mod:`stokerd.pool.page`) speaks of, so that a late answer can't hit another job.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+HEADER = struct.Struct("<QQQIHBB")
+"""size, seq, extra, count, template length, op, form."""
+
+RUN = 1
+"""To the worker. Body: template | lengths | blob."""
+FUNCTION = 2
+"""To the worker. Body: template | code of the function."""
+READY = 3
+"""From the worker, once."""
+RESULTS = 4
+"""From the worker; ``extra`` is the run time in ns of all of them. Body: lengths | blob. ERROR in a length
+marks an error."""
+OUTPUT = 5
+"""From the worker, before the results: job ``seq`` wrote. ``extra`` is the end of stdout, the body that of stderr."""
+RETURNED = 6
+"""From the worker: it skipped these jobs, because they had been taken back."""
+
+FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED})
+
+CALL, CHUNK, ITEM, NAMED, COMMAND = range(5)
+"""Forms: pickled (args, kwargs); pickled list of items; pickled single argument; MessagePack [args, kwargs];
+MessagePack map of a command."""
+
+ERROR = 0x8000_0000
+LENGTH = 0x7FFF_FFFF
+"""A result's length is its low 31 bits: one value is under 2 GiB."""
+
+OFFSET = struct.Struct("<Q")
+
+
+class Header(NamedTuple):
+    """A header, unpacked."""
+
+    size: int
+    seq: int
+    extra: int
+    count: int  # type: ignore[assignment] # a field, in place of the tuple's method
+    template: int
+    op: int
+    form: int
+
+
+def pack(
+    op: int, *, size: int = 0, seq: int = 0, extra: int = 0, count: int = 0, template: int = 0, form: int = 0
+) -> bytes:
+    """A header as bytes."""
+    return HEADER.pack(size, seq, extra, count, template, op, form)

@@ -1,0 +1,70 @@
+"""Results on their way from a worker to the daemon, kept in the shared page until they are sent.
+
+Coalesced: small results leave together, at the latest a millisecond after the first was ready or when the worker runs
+out of work. Standard library only.
+"""
+
+from __future__ import annotations
+
+import mmap
+import socket
+import struct
+
+from stokerd.pool import messages, page
+
+_LENGTH = struct.Struct("<I")
+
+
+class Outbox:
+    """Collects results of consecutive jobs and sends them as one message."""
+
+    __slots__ = ("_bytes", "_count", "_first", "_page", "_ran", "_send", "_view", "_words")
+
+    def __init__(self, channel: socket.socket, memory: mmap.mmap) -> None:
+        self._send = channel.sendall
+        self._page = memory
+        self._view = memoryview(memory)
+        self._words = page.words(memory)
+        self._first = self._count = self._bytes = self._ran = 0
+
+    def add(self, seq: int, data: bytes, ran: int, *, error: bool) -> None:
+        """Take one result; ``ran`` is its run time in ns."""
+        size = len(data)
+        if self._count and (
+            seq != self._first + self._count
+            or self._count == page.OUTBOX_JOBS
+            or self._bytes + size > page.OUTBOX_BYTES
+        ):
+            self.flush()
+        length = size | messages.ERROR if error else size
+        if size > page.OUTBOX_BYTES:
+            self._send_large(seq, data, length, ran)
+            return
+        if not self._count:
+            self._first = self._words[page.OUTBOX_FIRST] = seq
+        at = page.AT_BLOB + self._bytes
+        self._view[at : at + size] = data
+        _LENGTH.pack_into(self._page, page.AT_LENGTHS + 4 * self._count, length)
+        self._count += 1
+        self._bytes += size
+        self._ran += ran
+        self._words[page.OUTBOX_RAN] = self._ran
+        # Last, after the data, and at once: from here on this result survives the worker's death.
+        self._words[page.OUTBOX] = self._bytes << 32 | self._count
+
+    def flush(self) -> None:
+        """Send what there is."""
+        count, size = self._count, self._bytes
+        if not count:
+            return
+        lengths = self._view[page.AT_LENGTHS : page.AT_LENGTHS + 4 * count]
+        blob = self._view[page.AT_BLOB : page.AT_BLOB + size]
+        head = messages.pack(messages.RESULTS, size=4 * count + size, seq=self._first, extra=self._ran, count=count)
+        self._send(b"".join((head, lengths, blob)))
+        self._count = self._bytes = self._ran = 0
+        self._words[page.OUTBOX] = 0
+
+    def _send_large(self, seq: int, data: bytes, length: int, ran: int) -> None:
+        head = messages.pack(messages.RESULTS, size=4 + len(data), seq=seq, extra=ran, count=1)
+        self._send(head + _LENGTH.pack(length))
+        self._send(data)

@@ -1,0 +1,198 @@
+"""The worker: one process that runs the jobs of one pool, one at a time, in one thread.
+
+It reads bulk messages from its channel, runs the jobs in order, and answers in bulk. Each job goes through four steps,
+each visible to the daemon in the shared page: claim it (``current``), run it, put its result in the outbox, mark it
+``done``. Runs under the environment's interpreter: standard library and siblings only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from stokerd.forkserver.handles import Handles
+from stokerd.pool import calls, commands, messages, page
+from stokerd.pool.outbox import Outbox
+
+FLUSH_NS = 1_000_000
+"""A result waits for company at most this long while more jobs are run."""
+BUFFER = 256 * 1024
+STDOUT, STDERR = 1, 2
+
+
+class Worker:
+    """The state of this process."""
+
+    def __init__(self, channel: socket.socket, memory: mmap.mmap, result_bytes: int) -> None:
+        self._channel = channel
+        self._words = page.words(memory)
+        self._result_bytes = min(result_bytes, messages.LENGTH)
+        self._outbox = Outbox(channel, memory)
+        self._functions = calls.Functions()
+        self._buffer = bytearray(BUFFER)
+        self._have = 0
+        self._running = 0
+        """The seq of the job whose code is on the stack; 0 for none: what a signal may interrupt."""
+        # Descriptors of its own: a job may close or redirect its stdout.
+        self._stdout, self._stderr = os.dup(STDOUT), os.dup(STDERR)
+        self._out = os.lseek(self._stdout, 0, os.SEEK_END)
+        self._err = os.lseek(self._stderr, 0, os.SEEK_END)
+
+    # --- signals: only the job they are meant for, and only while it runs
+
+    def install_signals(self) -> None:
+        """SIGINT raises KeyboardInterrupt in the job that is to be cancelled; SIGTERM ends it, or else this process."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        commands.announce = self._announce
+
+    def _is_meant(self) -> bool:
+        meant = self._running
+        return meant != 0 and self._words[page.CANCEL] == meant
+
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_meant():
+            raise KeyboardInterrupt
+
+    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_meant():
+            raise calls.JobTerminated
+        if self._words[page.CANCEL] == 0:
+            sys.exit(128 + signal.SIGTERM)
+
+    def _announce(self, pid: int) -> None:
+        self._words[page.COMMAND] = pid
+
+    # --- the loop
+
+    def serve(self) -> None:
+        """Run what comes until the daemon closes the channel."""
+        self._channel.sendall(messages.pack(messages.READY, seq=os.getpid()))
+        head = messages.HEADER.size
+        while self._fill(head):
+            header = messages.Header._make(messages.HEADER.unpack_from(self._buffer))
+            if not self._fill(head + header.size):
+                return
+            whole = memoryview(self._buffer)
+            body = whole[head : head + header.size]
+            try:
+                self._take(header, body)
+            finally:
+                body.release()
+                whole.release()
+            self._consume(head + header.size)
+
+    def _fill(self, size: int) -> bool:
+        """Have at least ``size`` bytes in the buffer; False when the daemon is gone."""
+        if len(self._buffer) < size:
+            self._resize(size)
+        while self._have < size:
+            with memoryview(self._buffer) as view:
+                got = self._channel.recv_into(view[self._have :])
+            if not got:
+                return False
+            self._have += got
+        return True
+
+    def _consume(self, size: int) -> None:
+        rest = self._have - size
+        if rest:
+            self._buffer[:rest] = self._buffer[size : self._have]
+        self._have = rest
+        if len(self._buffer) > 16 * BUFFER and rest <= BUFFER:
+            self._resize(BUFFER)
+
+    def _resize(self, size: int) -> None:
+        # A new one: a job may have kept a view of the old one, in a traceback for instance, and that forbids resizing.
+        fresh = bytearray(size)
+        fresh[: self._have] = self._buffer[: self._have]
+        self._buffer = fresh
+
+    def _take(self, header: messages.Header, body: memoryview) -> None:
+        template = bytes(body[: header.template])
+        if header.op == messages.FUNCTION:
+            self._functions.learn(template, bytes(body[header.template :]))
+        elif header.op == messages.RUN:
+            self._run(header, template, body[header.template :])
+
+    def _run(self, header: messages.Header, template: bytes, body: memoryview) -> None:
+        lengths = memoryview(bytes(body[: 4 * header.count])).cast("I")
+        at = 4 * header.count
+        words = self._words
+        window = time.monotonic_ns()
+        for index, length in enumerate(lengths):
+            seq = header.seq + index
+            started = time.monotonic_ns()
+            words[page.STARTED] = started
+            words[page.CLAIMED] = seq
+            if seq < words[page.TAKEN]:
+                self._give_back(seq)
+            else:
+                data, error = self._run_one(seq, header.form, template, body[at : at + length])
+                now = time.monotonic_ns()
+                self._tell_output(seq)
+                self._outbox.add(seq, data, now - started, error=error)
+                words[page.DONE] = seq
+                if now - window > FLUSH_NS:
+                    self._outbox.flush()
+                    window = now
+            at += length
+        self._outbox.flush()
+
+    def _give_back(self, seq: int) -> None:
+        self._words[page.DONE] = seq
+        self._outbox.flush()
+        self._channel.sendall(messages.pack(messages.RETURNED, seq=seq, count=1))
+
+    def _run_one(self, seq: int, form: int, template: bytes, payload: memoryview) -> tuple[bytes, bool]:
+        """The job's packed value, or its packed error and True."""
+        try:
+            try:
+                self._running = seq  # an import, too, can be interrupted
+                function = None if form == messages.COMMAND else self._functions.find(template)
+                value = calls.run(form, function, payload)
+                self._running = 0
+                return calls.pack_value(form, value, self._result_bytes), False
+            except BaseException as why:  # SystemExit and KeyboardInterrupt are the job's, not ours
+                self._running = 0
+                return calls.pack_error(form, why), True
+        except (KeyboardInterrupt, calls.JobTerminated) as why:
+            # A second signal of the ladder, between the job's own end and the line above.
+            self._running = 0
+            return calls.pack_error(form, why), True
+
+    def _tell_output(self, seq: int) -> None:
+        """Say where this job's output ends, if it wrote anything: to the byte, whoever wrote it."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # a job may have closed it, or replaced it by whatever it likes
+                stream.flush()
+        out = os.lseek(self._stdout, 0, os.SEEK_END)
+        err = os.lseek(self._stderr, 0, os.SEEK_END)
+        if out != self._out or err != self._err:
+            self._out, self._err = out, err
+            self._outbox.flush()
+            head = messages.pack(messages.OUTPUT, size=messages.OFFSET.size, seq=seq, extra=out)
+            self._channel.sendall(head + messages.OFFSET.pack(err))
+
+
+def main(args: dict[str, Any], handles: Handles) -> None:
+    """The target of the fork: serve until the channel is closed."""
+    channel, memory = handles.channel, handles.page
+    assert channel is not None  # noqa: S101 - the pool asks for both
+    assert memory is not None  # noqa: S101
+    worker = Worker(channel, memory, args["result_bytes"])
+    worker.install_signals()
+    gc.collect()
+    gc.freeze()  # what was there before the first job is never garbage
+    try:
+        worker.serve()
+    except (BrokenPipeError, ConnectionResetError):
+        return

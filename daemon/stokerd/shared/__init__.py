@@ -1,0 +1,1 @@
+"""Shared objects: queues, locks and values that live in the daemon."""

@@ -1,0 +1,153 @@
+"""Lock and RLock: an owner, a fencing token, and a line of those who want it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stoker.errors import NotOwner, StokerError
+from stoker.protocol.objects import ObjectOptions
+from stokerd.promise import Promise
+from stokerd.shared.base import Outcome, Room, SharedObject
+from stokerd.shared.waiters import Actor, Gone, Line, Waiter, known
+
+
+class SharedLock(SharedObject):
+    """A lock. While it is free nobody waits.
+
+    Args:
+        robust: released when its owner ends; False: only ever by a release, as multiprocessing's.
+    """
+
+    kind = "lock"
+    reentrant = False
+
+    def __init__(self, room: Room, object_id: str, name: str | None, *, robust: bool = True) -> None:
+        super().__init__(room, object_id, name)
+        self.robust = robust
+        self.owner: Actor | None = None
+        self.depth = 0
+        self.token = 0
+        self._ticket = 0
+        self._line: Line[int, int] = Line(room.clock, timed_out=lambda waiter: waiter.promise.resolve(0))
+        """Waiters want a depth: 1, or what a condition's waiter had before."""
+
+    @property
+    def options(self) -> ObjectOptions:
+        """See :class:`SharedObject`."""
+        return ObjectOptions(robust=self.robust)
+
+    @property
+    def waiting(self) -> int:
+        """How many want it."""
+        return len(self._line)
+
+    def detail(self) -> dict[str, Any]:
+        """See :class:`SharedObject`."""
+        return {"owner": list(self.owner) if self.owner else None, "token": self.token, "waiting": self.waiting}
+
+    def acquire(self, actor: Actor, timeout: float | None = None, ticket: int = 0) -> Promise[int]:
+        """The fencing token, or 0 where the time is over first.
+
+        Args:
+            actor: who wants it.
+            timeout: seconds; None: for ever.
+            ticket: to call the request back by.
+        """
+        if self.owner is None:
+            self._grant(actor, 1, ticket)
+            return known(self.token)
+        if self.reentrant and self.owner == actor:
+            self.depth += 1
+            self._ticket = ticket
+            return known(self.token)
+        if timeout == 0:
+            return known(0)
+        return self._line.park(actor, ticket, 1, timeout)
+
+    def release(self, actor: Actor, token: int | None = None) -> None:
+        """Release it once.
+
+        Raises:
+            NotOwner: it is free, or an RLock of another, or ``token`` is not the current one.
+        """
+        if self.owner is None:
+            raise NotOwner(f"{self.kind} {self.id!r} is not held: released too many times, or lost with its holder")
+        if self.reentrant and self.owner != actor:
+            raise NotOwner(f"{self.kind} {self.id!r} is held by another", hint="an RLock is released by its owner only")
+        if token is not None and token != self.token:
+            raise NotOwner(
+                f"{self.kind} {self.id!r} was lost: token {token} is not the current one",
+                hint="its holder's session ended, or another released it; acquire it again",
+                data={"token": self.token},
+            )
+        self.depth -= 1
+        if self.depth == 0:
+            self._pass_on()
+
+    def surrender(self, actor: Actor) -> int:
+        """Give it up altogether, for a condition; returns how often it was held.
+
+        Raises:
+            NotOwner: the caller does not hold it.
+        """
+        self.must_own(actor)
+        depth = self.depth
+        self._pass_on()
+        return depth
+
+    def must_own(self, actor: Actor) -> None:
+        """Raises NotOwner unless ``actor`` holds it."""
+        if self.owner != actor:
+            raise NotOwner(f"{self.kind} {self.id!r} is not held by the caller", hint="acquire it first")
+
+    def regain(self, actor: Actor, depth: int) -> Promise[int]:
+        """Get back what was surrendered; the token when it is held."""
+        if self.owner is None:
+            self._grant(actor, depth, 0)
+            return known(self.token)
+        return self._line.park(actor, 0, depth, None)
+
+    def leave(self, gone: Gone) -> None:
+        """See :class:`SharedObject`."""
+        self._line.leave(gone)
+
+    def free(self, gone: Gone) -> None:
+        """See :class:`SharedObject`."""
+        if self.robust and self.owner is not None and gone.took(self.owner):
+            self.room.tell(self, "released: its holder ended")
+            self._pass_on()
+
+    def withdraw(self, actor: Actor, ticket: int) -> Promise[Outcome]:
+        """See :class:`SharedObject`."""
+        waiter = self._line.by_ticket(actor.session, ticket)
+        if waiter is not None:
+            self._line.time_over(waiter)
+            return known("waiting")
+        if self.owner is not None and self.owner.session == actor.session and self._ticket == ticket:
+            self.release(self.owner)
+            self._ticket = 0
+            return known("granted")
+        return known("none")
+
+    def dropped(self, error: StokerError) -> None:
+        """See :class:`SharedObject`."""
+        self.owner = None
+        self._line.reject_all(error)
+
+    def _grant(self, actor: Actor, depth: int, ticket: int) -> None:
+        self.owner, self.depth, self._ticket = actor, depth, ticket
+        self.token = self.room.next_token()
+
+    def _pass_on(self) -> None:
+        self.owner, self.depth, self._ticket = None, 0, 0
+        waiter: Waiter[int, int] | None = self._line.take()
+        if waiter is not None:
+            self._grant(waiter.actor, waiter.want, waiter.ticket)
+            waiter.promise.resolve(self.token)
+
+
+class SharedRLock(SharedLock):
+    """A lock that its owner can acquire again, and only its owner can release."""
+
+    kind = "rlock"
+    reentrant = True

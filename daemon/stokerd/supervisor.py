@@ -1,0 +1,56 @@
+"""The parts of the daemon as one value: what handlers are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stoker.protocol.models import DaemonInfo
+from stokerd.burners.registry import Burners
+from stokerd.bus import Bus
+from stokerd.clock import Clock
+from stokerd.config import Config
+from stokerd.control.sessions import Sessions
+from stokerd.forkserver.host import ForkServers
+from stokerd.journal import Journal
+from stokerd.pool.functions import FunctionTable
+from stokerd.pool.pools import Pools
+from stokerd.processes.registry import Processes
+from stokerd.shared.registry import Shared
+
+
+class Life(Protocol):
+    """What can be asked of the daemon as a whole."""
+
+    def info(self) -> DaemonInfo:
+        """Its snapshot."""
+
+    def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Read the configuration again; returns the keys that changed, and those that need a restart.
+
+        Raises:
+            ConfigError: it is not valid; nothing was applied.
+        """
+
+    def shut_down(self, grace: float | None) -> None:
+        """Begin to end."""
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """See the module."""
+
+    config: Config
+    clock: Clock
+    bus: Bus
+    forker: ForkServers
+    journal: Journal
+    sessions: Sessions
+    functions: FunctionTable
+    pools: Pools
+    burners: Burners
+    processes: Processes
+    shared: Shared
+    owned: dict[str, set[str]]
+    """Names of the burners that end with a session, by its id."""
+    life: Life

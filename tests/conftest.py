@@ -1,0 +1,51 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import RunningDaemon
+
+StartDaemon = Callable[..., RunningDaemon]
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path is short enough for any socket in it."""
+    path = Path(tempfile.mkdtemp(prefix="stk-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start_daemon(short_path: Path) -> Iterator[StartDaemon]:
+    """Starts daemons; each is ended after the test, and must have left nothing behind."""
+    started: list[RunningDaemon] = []
+    numbers = itertools.count(1)
+
+    def start(*arguments: str, config: str | None = None, cwd: Path | None = None) -> RunningDaemon:
+        daemon = RunningDaemon(short_path / str(next(numbers)), *arguments, config=config, cwd=cwd)
+        started.append(daemon)
+        return daemon
+
+    yield start
+    failures = []
+    for daemon in started:
+        try:
+            daemon.close()
+        except AssertionError as why:
+            daemon.kill()
+            failures.append(why)
+    assert not failures, failures
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon) -> RunningDaemon:
+    """A daemon with two workers."""
+    return start_daemon(config="[pool.default]\nworkers = 2\n")
