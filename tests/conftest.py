@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.daemons import RunningDaemon
 
 StartDaemon = Callable[..., RunningDaemon]

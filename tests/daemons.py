@@ -51,7 +51,7 @@ class RunningDaemon:
                 cwd=cwd,
             )
         os.close(theirs)
-        with open(ours, "rb") as pipe:
+        with os.fdopen(ours, "rb") as pipe:
             assert select.select([pipe], [], [], DEADLINE)[0], "the daemon said nothing"
             line = pipe.readline()
         return process, json.loads(line) if line else {}

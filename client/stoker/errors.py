@@ -356,7 +356,7 @@ class InternalError(StokerError):
     code = "internal-error"
 
 
-# --- the connection -----------------------------------------------------------------------------------------------------
+# --- the connection ---------------------------------------------------------------------------------------------------
 
 
 class ConnectionFailed(StokerError, ConnectionError):

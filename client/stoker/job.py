@@ -212,7 +212,9 @@ def _info(connection: Connection, number: int) -> JobInfo:
 
 def _of_info(job: dict[str, Any], payload: Any) -> Outcome:
     if job.get("error") is not None:
-        kind, error = _unpack((Held.VERDICT, job["error"]))
+        # of a pickled job that failed, the payload is the same error with the exception itself
+        whole = job.get("payload") is not None
+        kind, error = _unpack((Held.ERROR, payload[job["payload"]]) if whole else (Held.VERDICT, job["error"]))
         if job.get("exit_code") is not None and isinstance(error, StokerError):
             error.data.setdefault("exit_code", job["exit_code"])
         return kind, error

@@ -182,11 +182,12 @@ class Link:
         poll = select.poll()
         poll.register(self.monitor_fd, select.POLLIN)
         deadline = time.monotonic() + timeout
-        while not self.connected:
+        while True:
             if self.loss() is not None:
                 raise explain(self.url, max(deadline - time.monotonic(), 0.1))
-            ready = self.connected or poll.poll(max(deadline - time.monotonic(), 0) * 1000)
-            if not ready:
+            if self.connected:
+                return
+            if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
                 raise _too_slow(self.url)
 
     def send(self, frames: Sequence[Frame], sent: list[None]) -> None:

@@ -1,4 +1,4 @@
-"""The composition root: builds the parts, and knows the order of start-up and of the end. The only file that knows all."""
+"""The composition root: builds the parts, and knows the order of start-up and of the end. Nobody else knows all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -26,7 +27,7 @@ from stokerd.bus import Bus
 from stokerd.clock import LoopClock
 from stokerd.config import Config
 from stokerd.control.caller import Session
-from stokerd.control.dispatch import Dispatcher
+from stokerd.control.dispatch import Dispatcher, Handler
 from stokerd.control.handlers import burners as burner_handlers
 from stokerd.control.handlers import daemon as daemon_handlers
 from stokerd.control.handlers import jobs as job_handlers
@@ -52,7 +53,7 @@ from stokerd.promise import Promise, gather
 from stokerd.shared.registry import Shared
 from stokerd.supervisor import Supervisor
 
-HANDLERS = {
+HANDLERS: dict[type, Handler] = {
     **daemon_handlers.HANDLERS,
     **job_handlers.HANDLERS,
     **name_handlers.HANDLERS,
@@ -88,7 +89,12 @@ def run(config: Config, *, ready: Callable[[dict[str, Any]], None]) -> int:
 async def _serve(config: Config, listeners: tuple[Listener, Listener], ready: Callable[[dict[str, Any]], None]) -> int:
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
-    daemon = Daemon(config, listeners, LoopClock(loop), ready, lambda: ended.done() or ended.set_result(None))
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    daemon = Daemon(config, listeners, LoopClock(loop), ready, end)
     # A handler only notes the signal; the loop acts. From the first moment on: an early SIGTERM is honoured too.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.told_to_end)
@@ -107,7 +113,7 @@ def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 
 def own_environment() -> Environment:
     """Where the functions of a client live that does not say: this interpreter, started here."""
-    cwd = os.getcwd()
+    cwd = str(Path.cwd())
     return Environment(executable=sys.executable, cwd=cwd, path=(cwd, *sys.path[1:]))
 
 
@@ -194,6 +200,8 @@ class Daemon:
 
     def start(self) -> None:
         """Begin to answer; ready is said when the socket has answered a ping."""
+        # Whoever is started from here on finds this daemon by itself: a job that submits, a queue opened by its name.
+        os.environ["STOKER_SOCKET"] = self._control.endpoint.url
         self._control.adopt(self._server.socket)
         self._events.adopt(self._publisher.socket)
         self._publisher.serve()
@@ -248,7 +256,7 @@ class Daemon:
                 lambda name=name, process=process: self._parts.processes.start(  # type: ignore[misc]
                     name,
                     process.argv,
-                    process.cwd or os.getcwd(),
+                    process.cwd or str(Path.cwd()),
                     process.env,
                     process.restart,
                     process.stop_signal,
@@ -356,10 +364,14 @@ class Daemon:
         gather(endings).when_settled(lambda _: self._end_forkservers())
 
     def _end_forkservers(self) -> None:
-        self._parts.forker.close(FORKSERVER_GRACE).when_settled(lambda _: self._clock.soon(self._leave))
+        def closed(_: Promise[None]) -> None:
+            self._clock.soon(self._leave)
+
+        self._parts.forker.close(FORKSERVER_GRACE).when_settled(closed)
 
     def _leave(self) -> None:
         # Whoever still waits for something (a queue, a lock, a job that will not come) has an answer before the end.
+        self._parts.shared.close()
         self._dispatcher.refuse_all(ShuttingDown("the daemon is stopping", hint="connect again when it is back"))
         self.state = DaemonState.STOPPED
         self._ended()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from stokerd.clock import Clock
+from stokerd.clock import Clock, Timer
 from stokerd.promise import Promise
 
 T = TypeVar("T")
@@ -15,10 +15,12 @@ def with_deadline(clock: Clock, inner: Promise[Any], seconds: float | None, fini
     """Settles when ``inner`` does or when the time is over, with what ``finish`` returns or raises then.
 
     Args:
+        clock: keeps the time.
+        inner: what is waited for; abandoned when the time is over first.
         seconds: None waits for ever.
         finish: called once, with True when the time was over first.
     """
-    timer = None
+    timer: Timer | None = None
 
     def abandon() -> None:
         if timer is not None:

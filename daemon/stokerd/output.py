@@ -1,4 +1,4 @@
-"""What a child writes to stdout and stderr: read from pipes as it comes, kept within bounds, cut into one stretch a job.
+"""What a child writes to stdout and stderr: read from pipes as it comes, kept within bounds, cut by job.
 
 Pipes and not files, because programs open ``/dev/stderr`` to write to it: of a file that would cut off what was there.
 The reader never waits and always reads, so a writer is never held up for longer than a turn of the loop.

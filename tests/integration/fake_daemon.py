@@ -51,14 +51,18 @@ class FakeDaemon:
         self.router.send_multipart([peer, b"", msgpack.packb(head), *payload])
 
     def refuse(self, peer, number, code, message) -> None:
-        self.router.send_multipart([peer, b"", msgpack.packb({"id": number, "error": {"code": code, "message": message}})])
+        self.router.send_multipart(
+            [peer, b"", msgpack.packb({"id": number, "error": {"code": code, "message": message}})]
+        )
 
     def on_hello(self, peer, number, params, payload) -> None:
         if params.get("client") == "unwanted":
             self.refuse(peer, number, "too-many-sessions", "full")
             return
         limits = {"message_bytes": 4_000_000}
-        self.reply(peer, number, {"version": "fake", "session": "s", "pid": os.getpid(), "limits": limits, "events": ""})
+        self.reply(
+            peer, number, {"version": "fake", "session": "s", "pid": os.getpid(), "limits": limits, "events": ""}
+        )
 
     def on_ping(self, peer, number, params, payload) -> None:
         if params.get("silent"):
@@ -168,5 +172,5 @@ def run(function, shape: str, packed: bytes) -> tuple[bytes, int]:
 
 if __name__ == "__main__":
     daemon = FakeDaemon(sys.argv[1])
-    print("listening", flush=True)
+    print("listening", flush=True)  # noqa: T201 - its parent waits for it
     daemon.serve()

@@ -33,6 +33,9 @@ def die():
 """
 
 
+BEGUN: list[subprocess.Popen[str]] = []
+
+
 class Done(NamedTuple):
     code: int
     out: str
@@ -75,7 +78,7 @@ class Shell:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def begin(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        begun = subprocess.Popen(
             [sys.executable, "-m", "stoker", *argv],
             cwd=self.home,
             env=self.env,
@@ -86,6 +89,8 @@ class Shell:
             bufsize=1,
             start_new_session=True,
         )
+        BEGUN.append(begun)
+        return begun
 
     def last_job(self) -> dict[str, Any]:
         found: dict[str, Any] = self.run("jobs", "--json", "--limit", "1").json["jobs"][-1]
@@ -120,6 +125,17 @@ def alone() -> Iterator[Shell]:
     shutil.rmtree(home)
 
 
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """What a failed test has left running ends with it."""
+    yield
+    while BEGUN:
+        process = BEGUN.pop()
+        process.kill()
+        with process:
+            process.wait(PATIENCE)
+
+
 def finish(process: subprocess.Popen[str]) -> Done:
     out, err = process.communicate(timeout=PATIENCE)
     return Done(process.returncode, out, err)
@@ -130,7 +146,7 @@ def gone(*pids: int) -> bool:
     return not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
-# --- the daemon ---------------------------------------------------------------------------------------------------------
+# --- the daemon -----------------------------------------------------------------------------------------------------
 
 
 def test_up_is_success_when_it_is_up(shell):
@@ -210,7 +226,7 @@ def test_reload_of_an_unchanged_file_changes_nothing(shell):
     assert shell.run("reload", "--json").json == {"changed": [], "needs_restart": []}
 
 
-# --- jobs ---------------------------------------------------------------------------------------------------------------
+# --- jobs -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_function_of_this_directory_is_found(shell):
@@ -247,8 +263,8 @@ def test_a_commands_streams_and_code_are_ours(shell):
 
 
 def test_a_commands_output_comes_while_it_runs(shell):
-    talker = shell.begin("submit", "--", "sh", "-c", "echo ready; read line < fifo; echo $line")
     os.mkfifo(shell.home / "fifo")
+    talker = shell.begin("submit", "--", "sh", "-c", "echo ready; read line < fifo; echo $line")
     assert talker.stdout.readline() == "ready\n"
     (shell.home / "fifo").write_text("go\n")
     assert finish(talker) == Done(0, "go\n", "")
@@ -300,8 +316,8 @@ def test_a_running_job_is_not_waited_for_longer_than_told_and_can_be_cancelled(s
 
 
 def test_logs_are_followed_to_the_end(shell):
-    job = shell.run("submit", "--detach", "--", "sh", "-c", "echo one; read line < fifo2; echo two").out.strip()
     os.mkfifo(shell.home / "fifo2")
+    job = shell.run("submit", "--detach", "--", "sh", "-c", "echo one; read line < fifo2; echo two").out.strip()
     follower = shell.begin("logs", "-f", job)
     assert follower.stdout.readline() == "one\n"
     (shell.home / "fifo2").write_text("go\n")
@@ -313,7 +329,7 @@ def test_an_unknown_job_is_4_for_every_verb_that_names_one(shell):
         assert shell.run(verb, "999999999").code == 4, verb
 
 
-# --- map ----------------------------------------------------------------------------------------------------------------
+# --- map ------------------------------------------------------------------------------------------------------------
 
 
 def test_map_keeps_the_order_of_ten_thousand_lines(shell):
@@ -353,7 +369,7 @@ def test_ctrl_c_ends_a_map_and_cancels_what_is_left_of_it(shell):
     assert shell.run("wait", str(job), "--json").json["jobs"][0]["state"] == "cancelled"
 
 
-# --- burners, processes, pools ------------------------------------------------------------------------------------------
+# --- burners, processes, pools --------------------------------------------------------------------------------------
 
 
 def test_a_burner_is_started_seen_changed_and_stopped(shell):
@@ -429,7 +445,7 @@ def test_stop_all_with_nothing_to_stop_is_success(shell):
     assert shell.run("stop", "--all").code == 0
 
 
-# --- events, the tour ---------------------------------------------------------------------------------------------------
+# --- events, the tour -----------------------------------------------------------------------------------------------
 
 
 def test_events_are_followed_as_they_happen(shell):
@@ -447,7 +463,10 @@ def test_events_are_followed_as_they_happen(shell):
 def test_whoever_follows_learns_that_the_daemon_is_gone(alone):
     assert alone.run("up").code == 0
     pid = alone.run("ping", "--json").json["pid"]
-    events, waiting = alone.begin("events", "-f"), alone.begin("submit", "--", "sh", "-c", "echo ready; sleep 600")
+    events, waiting = (
+        alone.begin("events", "-f", "--after", "0"),
+        alone.begin("submit", "--", "sh", "-c", "echo ready; sleep 600"),
+    )
     assert waiting.stdout.readline() == "ready\n"
     while "job.started" not in events.stdout.readline():
         assert events.poll() is None

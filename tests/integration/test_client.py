@@ -38,7 +38,7 @@ FAKE = Path(__file__).with_name("fake_daemon.py")
 
 
 class Fake:
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         self.path = str(path)
         self.start()
 
@@ -213,7 +213,11 @@ def test_unlike_submits_do_not_mix(client):
 
 
 def test_a_function_is_uploaded_once(client):
-    function = eval("lambda x: x * 2")
+    factor = 2
+
+    def function(x):
+        return x * factor
+
     assert [client.submit(function, x).result() for x in range(10)] == [x * 2 for x in range(10)]
     assert counts(client)[1] == 1
 
@@ -329,11 +333,15 @@ def test_after_a_loss_the_next_call_says_that_nobody_listens(client, fake):
 
 
 def test_a_new_daemon_at_the_same_place_is_found_and_gets_the_functions_again(client, fake):
-    function = eval("lambda x: -x")
+    sign = -1
+
+    def function(x):
+        return x * sign
+
     assert client.submit(function, 1).result() == -1
     fake.kill()
     fake.start()
-    with pytest.raises(DaemonLost):  # noqa: PT012 - when it is noticed is not for the test to say
+    with pytest.raises(DaemonLost):
         client.submit(function, 2).result()
         raise DaemonLost("noticed before the request left")
     assert client.submit(function, 3).result() == -3
@@ -399,7 +407,7 @@ def test_a_socket_that_this_user_may_not_use(tmp_path):
         listener.listen()
         (tmp_path / "s.sock").chmod(0o600)
         program = f"""
-            import os, socket, stat  # before the other user, who may not read this interpreter's library
+            import os, socket, stat  # while they can be read
             from stoker.connection import Connection
             os.setuid(54321)
             Connection("ipc://{tmp_path}/s.sock")
@@ -410,7 +418,7 @@ def test_a_socket_that_this_user_may_not_use(tmp_path):
     assert PermissionRefused.__name__ in run.stderr
 
 
-# --- forks, interrupts, the end -----------------------------------------------------------------------------------------
+# --- forks, interrupts, the end ---------------------------------------------------------------------------------------
 
 
 def script(program, *arguments, **options):

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def blocker(executor, tmp_path, count):
     flag = tmp_path / "go"
 
     def until(path, number):
-        while not os.path.exists(path):
+        while not Path(path).exists():
             time.sleep(0.01)
         return number
 

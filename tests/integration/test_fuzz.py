@@ -12,6 +12,9 @@ import msgpack
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from tests.daemons import RunningDaemon
+from tests.peers import Peer
+from tests.protocol_values import instances
 
 from stoker.errors import StokerError
 from stoker.protocol import codec, typed
@@ -27,9 +30,6 @@ from stoker.protocol.requests import (
     StartProcess,
     Submit,
 )
-from tests.daemons import RunningDaemon
-from tests.peers import Peer
-from tests.protocol_values import instances
 
 MESSAGES = 100_000
 WINDOW = 500
@@ -45,6 +45,13 @@ jobs_per_request = 50
 [pool.default]
 workers = 1
 """
+OBJECTS = {
+    **{kind: {} for kind in ("queue", "lock", "semaphore", "event", "condition", "dict", "list")},
+    "barrier": {"parties": 2},
+    "value": {"typecode": "q"},
+    "array": {"typecode": "d", "length": 5},
+}
+"""Shared objects that are there, by kind, which is their name as well."""
 COSTLY = (Shutdown, StartBurner, StartPool, StartProcess, Set, Bye)
 """Requests that are sent only when something is wrong with them: they would end the daemon, fork a thousand processes,
 pause the pool whose answers are counted, or give up answers that are under way."""
@@ -96,7 +103,9 @@ def is_harmless(frames: list[bytes]) -> bool:
         return request.heartbeat is None
     if isinstance(request, Submit) and request.wait is None:
         return True
-    return all(getattr(request, name, 0) is not None and getattr(request, name, 0) <= 0.01 for name in ("timeout", "wait"))
+    return all(
+        getattr(request, name, 0) is not None and getattr(request, name, 0) <= 0.01 for name in ("timeout", "wait")
+    )
 
 
 class Fuzzer:
@@ -108,8 +117,9 @@ class Fuzzer:
     def __iter__(self) -> Iterator[list[bytes]]:
         makers = [self.frames, self.values, self.mutated_bytes, *[self.mutated_params] * 4]
         while True:
-            message = self.dice.choice(makers)()
-            if is_harmless(message):
+            make = self.dice.choice(makers)
+            message = make()
+            if make == self.frames or is_harmless(message):
                 yield message
 
     def frames(self) -> list[bytes]:
@@ -122,7 +132,11 @@ class Fuzzer:
         """MessagePack that means nothing."""
         dice = self.dice
         keys = ["v", "id", "method", "params", "x", 5]
-        head = {dice.choice(keys): self.value(4) for _ in range(dice.randrange(6))} if dice.random() < 0.8 else self.value(4)
+        head = (
+            {dice.choice(keys): self.value(4) for _ in range(dice.randrange(6))}
+            if dice.random() < 0.8
+            else self.value(4)
+        )
         return [b"", msgpack.packb(head), *(dice.randbytes(dice.randrange(20)) for _ in range(dice.randrange(3)))]
 
     def value(self, depth: int) -> Any:
@@ -132,7 +146,10 @@ class Fuzzer:
         if kind == 9:
             return [self.value(depth - 1) for _ in range(dice.randrange(4))]
         if kind == 10:
-            return {dice.choice(["name", "ids", "jobs", "id", "kind", 7]): self.value(depth - 1) for _ in range(dice.randrange(4))}
+            return {
+                dice.choice(["name", "ids", "jobs", "id", "kind", 7]): self.value(depth - 1)
+                for _ in range(dice.randrange(4))
+            }
         words = ["default", "", "x" * dice.randrange(200), "math:sqrt", *METHODS]
         choices: list[Callable[[], Any]] = [
             lambda: None,
@@ -148,8 +165,11 @@ class Fuzzer:
         return choices[kind]()
 
     def seed(self) -> dict[str, Any]:
-        """The head of a valid request."""
+        """The head of a valid request; of a shared object that there is, where it is about one."""
         word, params = self.dice.choice(seeds())
+        kind = word.partition(".")[0]
+        if kind in OBJECTS:
+            params = params | {"id": kind, "timeout": 0.0} if "timeout" in params else params | {"id": kind}
         return {"v": 1, "id": self.dice.randrange(1000), "method": word, "params": dict(params)}
 
     def mutated_bytes(self) -> list[bytes]:
@@ -169,11 +189,13 @@ class Fuzzer:
         return [b"", bytes(head), *(dice.randbytes(dice.randrange(20)) for _ in range(dice.randrange(3)))]
 
     def mutated_params(self) -> list[bytes]:
-        """A valid request with a parameter replaced, added or left out."""
+        """A valid request, as it is or with a parameter replaced, added or left out."""
         dice = self.dice
         head = self.seed()
         params = head["params"]
-        if params and dice.random() < 0.8:
+        if dice.random() < 0.3:
+            pass
+        elif params and dice.random() < 0.8:
             key = dice.choice(list(params))
             if dice.random() < 0.3:
                 del params[key]
@@ -223,6 +245,9 @@ def test_a_hundred_thousand_random_messages_are_answered_one_by_one(start_daemon
     seed = random.randrange(2**32)
     messages = iter(Fuzzer(seed))
     with Peer(daemon.endpoint) as peer:
+        peer.result("hello", client="a fuzzer")
+        for kind, options in OBJECTS.items():
+            peer.result("object.open", kind=kind, name=kind, options=options)
         counting = Counting(peer)
         for _ in range(MESSAGES // 20):
             counting.send(next(messages))
@@ -240,4 +265,3 @@ def test_a_hundred_thousand_random_messages_are_answered_one_by_one(start_daemon
     assert daemon.call("ping")["result"]["pid"] == daemon.pid
     assert "a handler failed" not in daemon.log, f"seed {seed}: {daemon.log[-5000:]}"
     assert "a bug in the daemon" not in daemon.log, f"seed {seed}: {daemon.log[-5000:]}"
-    print(counting.outcomes)

@@ -81,7 +81,8 @@ def test_two_programs_at_once_start_one_private_daemon_between_them(short_path):
     }
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
     programs = [
-        subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     said = [program.communicate(timeout=WAIT) for program in programs]
     pids = set()

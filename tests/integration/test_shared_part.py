@@ -576,7 +576,7 @@ EVERYTHING: list[Callable[[Client], Any]] = [
 def test_every_object_can_be_pickled_and_is_the_same_on_the_other_side(client, monkeypatch, make):
     monkeypatch.delenv("STOKER_SOCKET", raising=False)
     original = make(client)
-    copy = pickle.loads(pickle.dumps(original))  # noqa: S301 - our own
+    copy = pickle.loads(pickle.dumps(original))
     assert type(copy) is type(original)
     assert copy._id == original._id
     if hasattr(copy, "acquire"):
@@ -610,7 +610,7 @@ def test_jobs_share_what_they_are_handed(client):
 def test_what_travels_to_its_own_program_uses_the_client_that_is_there(client, monkeypatch):
     monkeypatch.setenv("STOKER_SOCKET", "/nowhere/else.sock")
     lock = shared.RLock(client=client)
-    with lock, pickle.loads(pickle.dumps(lock)) as again:  # noqa: S301 - our own
+    with lock, pickle.loads(pickle.dumps(lock)) as again:
         assert again
 
 

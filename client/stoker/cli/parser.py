@@ -77,7 +77,7 @@ def parse(parser: Parser, argv: Sequence[str], *, after_dashes: bool) -> argpars
     Args:
         parser: from :func:`make`.
         argv: what follows the verb.
-        after_dashes: put what follows the first ``--`` in ``after`` as it is (None where there is no ``--``).
+        after_dashes: put what follows the first ``--`` in ``after_dashes`` as it is (None where there is no ``--``).
 
     Raises:
         UsageError: they are not right.
@@ -87,5 +87,5 @@ def parse(parser: Parser, argv: Sequence[str], *, after_dashes: bool) -> argpars
         at = words.index("--")
         words, after = words[:at], words[at + 1 :]
     namespace = parser.parse_intermixed_args(words)
-    namespace.after = after
+    namespace.after_dashes = after
     return namespace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -84,7 +85,7 @@ def _private_daemon(timeout: float | None) -> Iterator[tuple[Endpoint, int, Call
         try:
             yield where, pid, lambda client: _shut_down(client, pid, watch)
         finally:
-            _make_sure(watch)
+            _make_sure(pid, watch)
     finally:
         os.environ.pop("STOKER_SOCKET") if before is None else os.environ.update(STOKER_SOCKET=before)
         shutil.rmtree(directory, ignore_errors=True)
@@ -104,7 +105,7 @@ def _shut_down(client: Client, pid: int, watch: int) -> Verdict:
     )
 
 
-def _make_sure(watch: int) -> None:
+def _make_sure(pid: int, watch: int) -> None:
     """However we got here, the daemon ends, and its children with it."""
     try:
         if not _gone(watch, 0):
@@ -112,6 +113,8 @@ def _make_sure(watch: int) -> None:
             if not _gone(watch, PATIENCE):
                 signal.pidfd_send_signal(watch, signal.SIGKILL)
                 _gone(watch, PATIENCE)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # it is our child, and whoever looks should not find it as a zombie
     finally:
         os.close(watch)
 

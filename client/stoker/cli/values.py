@@ -172,7 +172,7 @@ def named(text: str) -> tuple[str, str]:
 
 
 def spell(seconds: float | None) -> str:
-    """Seconds for people: ``0.25s``, ``5s``, ``12s``, ``3m 05s``, ``2h 07m``, ``4d 02h``; ``forever`` without an end."""
+    """Seconds for people: ``0.25s``, ``12s``, ``3m 05s``, ``2h 07m``, ``4d 02h``; ``forever`` without an end."""
     if seconds is None or math.isinf(seconds):
         return "forever"
     if seconds < 10:

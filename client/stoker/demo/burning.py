@@ -10,44 +10,47 @@ from stoker.client import Client
 from stoker.demo.verdict import Verdict
 
 LOAD = 60.0
-SECONDS = 5.0
+SECONDS = 5
 LIMIT = 60.0
 """Seconds after which they would end by themselves."""
 AGREEMENT = 2.0
-"""Points by which the outside reading may differ from what the burner tells, and both together from the target."""
+"""Points by which the outside reading may differ from what the burner tells, and either from the target."""
 NAMES = ("heat-1", "heat-2")
 
 
 def run(client: Client) -> Verdict:
-    """Burn for some seconds; compare CPU time over the same stretch, theirs and the kernel's."""
+    """Burn for some seconds; compare CPU time over the same stretch, theirs and the kernel's.
+
+    On a busy machine a burner may fall short. That it then says so is part of what must hold.
+    """
     try:
         pids = [client.start_burner(name, load=LOAD, seconds=LIMIT).pids[0] for name in NAMES]
         first = _read(client, pids)
-        time.sleep(SECONDS)  # what is measured is this stretch
+        short = [max(each) for each in zip(*(_shortfall_after_a_second(client) for _ in range(SECONDS)), strict=True)]
         second = _read(client, pids)
-        shortfall = [burner.shortfall for burner in client.status(*NAMES).burners]
     finally:
         survivors = client.stop(*NAMES).survivors
-    gone = not any(psutil.pid_exists(pid) for pid in pids)
     told, seen = ([_percent(first[pid], second[pid], side) for pid in pids] for side in (1, 2))
     agree = all(abs(one - other) <= AGREEMENT for one, other in zip(told, seen, strict=True))
-    reached = all(abs(LOAD - one) <= AGREEMENT + short for one, short in zip(seen, shortfall, strict=True))
+    reached = all(
+        one <= LOAD + AGREEMENT and (one >= LOAD - AGREEMENT or admitted >= AGREEMENT)
+        for one, admitted in zip(seen, short, strict=True)
+    )
     said = (
         f"target {LOAD:g} % each; status says {told[0]:.2f} and {told[1]:.2f} %,"
-        f" psutil saw {seen[0]:.2f} and {seen[1]:.2f} %"
-        f" over {SECONDS:g} s; survivors {survivors}"
+        f" psutil saw {seen[0]:.2f} and {seen[1]:.2f} % over {SECONDS} s; survivors {survivors}"
     )
-    if max(shortfall) >= 1:
-        said += f"; others took the CPU: shortfall {shortfall[0]:.1f} and {shortfall[1]:.1f} %"
-    facts = {
-        "target": LOAD,
-        "pids": pids,
-        "status": told,
-        "psutil": seen,
-        "shortfall": shortfall,
-        "survivors": survivors,
-    }
+    if max(short) >= AGREEMENT:
+        said += f" (others wanted the CPU too: in one second {max(short):.1f} % fell short, and status said so)"
+    facts = {"target": LOAD, "pids": pids, "status": told, "psutil": seen, "shortfall": short, "survivors": survivors}
+    gone = not any(psutil.pid_exists(pid) for pid in pids)
     return Verdict(agree and reached and gone and not survivors, said, facts)
+
+
+def _shortfall_after_a_second(client: Client) -> list[float]:
+    """What each burner admits for the second that this takes."""
+    time.sleep(1)
+    return [burner.shortfall for burner in client.status(*NAMES).burners]
 
 
 def _read(client: Client, pids: list[int]) -> dict[int, tuple[float, float, float]]:

@@ -68,7 +68,9 @@ def parse(text: str) -> Endpoint:
     if not path:
         raise BadEndpoint("the endpoint is empty", hint="use a path, ipc://PATH or tcp://HOST:PORT")
     if "\0" in path:
-        raise BadEndpoint(f"the socket path {path!r} holds a zero byte", hint="use a path, ipc://PATH or tcp://HOST:PORT")
+        raise BadEndpoint(
+            f"the socket path {path!r} holds a zero byte", hint="use a path, ipc://PATH or tcp://HOST:PORT"
+        )
     path = os.path.abspath(os.path.expanduser(path))
     longest = len(os.fsencode(events_path(path)))
     if longest > MAX_IPC_PATH:

@@ -131,7 +131,8 @@ class BurnerWorkerInfo(Model, kw_only=True, frozen=True):
 
 class BurnerInfo(Model, kw_only=True, frozen=True):
     """One burner. ``target``, ``achieved`` and ``shortfall`` are means over its processes, in percent of one
-    core each, so that achieved + shortfall = target."""
+    core each, so that achieved + shortfall = target.
+    """
 
     name: str
     state: BurnerState

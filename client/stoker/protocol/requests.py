@@ -391,7 +391,7 @@ class Logs(Request[LogsReply], kw_only=True, frozen=True):
     wait: Seconds | None = None
 
 
-# --- burners, processes, pools ------------------------------------------------------------------------------------------
+# --- burners, processes, pools ----------------------------------------------------------------------------------------
 
 
 class StartReply(Reply, kw_only=True, frozen=True):
@@ -527,7 +527,7 @@ class Stop(Request[StopReply], kw_only=True, frozen=True):
     grace: Annotated[float, Meta(ge=0, le=3600)] | None = None
 
 
-# --- the daemon -------------------------------------------------------------------------------------------------------------
+# --- the daemon -------------------------------------------------------------------------------------------------------
 
 
 class EventsReply(Reply, kw_only=True, frozen=True):

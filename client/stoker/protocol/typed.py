@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -145,8 +146,27 @@ def _words(info: msgspec.inspect.Type) -> list[str]:
 
 def to_map(value: msgspec.Struct) -> dict[str, Any]:
     """A struct as a map of plain values; bytes stay bytes."""
-    plain: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
+    try:
+        plain: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(bytes, bytearray, memoryview))
+    except RecursionError:  # it holds a value that is nested as deeply as MessagePack allows; that is plain already
+        return _map_of(value)
     return plain
+
+
+def _map_of(value: msgspec.Struct) -> dict[str, Any]:
+    """As :func:`to_map`, without a look into what is no struct."""
+    config = value.__struct_config__
+    fields = zip(value.__struct_encode_fields__, msgspec.structs.astuple(value), strict=True)
+    plain = {name: _plain(field) for name, field in fields if field is not msgspec.UNSET}
+    return {config.tag_field: config.tag} | plain if config.tag_field else plain
+
+
+def _plain(field: Any) -> Any:
+    if isinstance(field, msgspec.Struct):
+        return _map_of(field)
+    if isinstance(field, list | tuple) and any(isinstance(item, msgspec.Struct) for item in field):
+        return [_plain(item) for item in field]
+    return str(field) if isinstance(field, StrEnum) else field
 
 
 def encode_params(request: Request[Any]) -> dict[str, Any]:

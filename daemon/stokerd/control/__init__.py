@@ -1,1 +1,1 @@
-""""""
+"""The control socket: frames, sessions, requests and their handlers."""

@@ -66,7 +66,7 @@ class Dispatcher:
 
     def session_closed(self, session: Session) -> None:
         """Nobody waits for this session's answers any more."""
-        for promise in self._waiting.pop(session.id, ()):
+        for promise in list(self._waiting.pop(session.id, ())):  # each takes itself out as it is abandoned
             promise.abandon()
 
     def refuse_all(self, error: StokerError) -> None:

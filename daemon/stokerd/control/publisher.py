@@ -32,7 +32,7 @@ class Publisher:
         self._look()
 
     def _look(self) -> None:
-        while self.socket.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
             word = self.socket.recv(zmq.NOBLOCK)
             if word[:1] == b"\x01":
                 self._topics.add(word[1:])

@@ -43,7 +43,7 @@ class SelfCheck:
         self._timer = self._clock.later(seconds, self.ask_every, seconds)
 
     def _look(self) -> None:
-        while self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self._socket.recv_multipart(zmq.NOBLOCK)
             self._answered()
 

@@ -76,7 +76,7 @@ class Server:
         self._touched()
         try:
             for _ in range(TURN):
-                more = bool(self.socket.get(zmq.EVENTS) & zmq.POLLIN)
+                more = bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
                 if not more:
                     return
                 self._receive()

@@ -133,7 +133,7 @@ class Batch:
         self.attempts: dict[int, int] = {}
         """Attempts of jobs that were tried more than once."""
         self.workers: dict[int, tuple[int, int | None]] = {}
-        """Worker id and pid by index: of running jobs, and of ended ones where the batch is a single job."""
+        """Worker id and pid by index, of jobs that have ended; where the batch is huge, of those that died with one."""
         self.values: dict[int, bytes] = {}
         self.errors: dict[int, ErrorInfo] = {}
         self.outputs: dict[int, Output] = {}

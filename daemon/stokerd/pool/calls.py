@@ -35,6 +35,10 @@ class Refused(Exception):
         self.hint = hint
 
 
+REPLY_DEPTH = 8
+"""Levels of nesting around a value, and bytes that a list of one takes for each of them."""
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
 _OWN = str(Path(__file__).parent) + os.sep
 
 
@@ -146,7 +150,7 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
         Refused: it can't be packed, or is too large.
     """
     try:
-        packed: bytes = _msgpack().packb(value, use_bin_type=True) if form >= messages.NAMED else _pickle(value)
+        packed = _messagepack(value) if form >= messages.NAMED else _pickle(value)
     except BaseException as why:
         named = form == messages.NAMED
         raise Refused(
@@ -162,6 +166,18 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
             "return less, write it to a file, or raise limits.result_bytes",
         )
     return packed
+
+
+def _messagepack(value: Any) -> bytes:
+    # In as many lists as a reply puts around it: nested more deeply than that, it could be packed here and not there.
+    packed: bytes = _msgpack().packb([[[[[[[[value]]]]]]]], use_bin_type=True)[REPLY_DEPTH:]
+    if type(value) not in _PLAIN:
+        _msgpack().unpackb(packed, raw=False, strict_map_key=False, ext_hook=_no_extension)
+    return packed
+
+
+def _no_extension(number: int, _data: bytes) -> Any:
+    raise TypeError(f"extension type {number} is not part of the protocol")
 
 
 def _pickle(value: Any) -> bytes:

@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
-HELD_BACK = frozenset({signal.SIGINT, signal.SIGTERM})
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes of a shell for a program that is not there, and one that can't be run."""
-
-Mask = set[int | signal.Signals]
 
 _libc = ctypes.CDLL(None)
 
@@ -36,12 +33,42 @@ class CommandFailed(Exception):
         self.exit_code = exit_code
 
 
-def _settle_in(worker: int, mask: Mask) -> None:
-    """In the child, before its program is executed: die with the worker, and have the signals that were held back."""
+class Shelter:
+    """Keeps out what the signals of a cancel raise, while nobody could say which command is to be ended."""
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._missed: type[BaseException] | None = None
+
+    def admit(self, kind: type[BaseException]) -> None:
+        """Raise it, now or when the shelter is opened. For signal handlers."""
+        if not self._closed:
+            raise kind
+        self._missed = kind
+
+    def close(self) -> None:
+        """From now on, nothing is raised."""
+        self._closed, self._missed = True, None
+
+    def open(self) -> None:
+        """From now on, and at once what was kept out."""
+        self._closed = False
+        if self._missed is not None:
+            raise self._missed
+
+    def leave(self) -> None:
+        """The command is over, and what was meant for it with it."""
+        self._closed = False
+
+
+shelter = Shelter()
+
+
+def _settle_in(worker: int) -> None:
+    """In the child, before its program is executed: die with the worker."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != worker:
         os._exit(NOT_EXECUTABLE)  # it was killed before it could be seen to be gone
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def run_command(spec: dict[str, Any]) -> int:
@@ -52,8 +79,7 @@ def run_command(spec: dict[str, Any]) -> int:
     """
     argv: list[str] = spec["argv"]
     stdin = _stdin(spec.get("stdin"))
-    # From its fork until it is announced, a cancel must not cut in: nobody would know of the command.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    shelter.close()
     try:
         process = subprocess.Popen(
             argv,
@@ -61,32 +87,32 @@ def run_command(spec: dict[str, Any]) -> int:
             cwd=spec.get("cwd"),
             env={**os.environ, **spec.get("env", {})},
             process_group=0,
-            preexec_fn=functools.partial(_settle_in, os.getpid(), mask),  # noqa: PLW1509 - a worker has one thread
+            preexec_fn=functools.partial(_settle_in, os.getpid()),  # noqa: PLW1509 - a worker has one thread
         )
     except BaseException as why:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        shelter.open()
         if not isinstance(why, OSError):
             raise
         raise _not_started(argv[0], why, spec.get("cwd")) from None
     finally:
         if stdin >= 0:
             os.close(stdin)
-    return _see_through(process, argv[0], mask)
+    return _see_through(process, argv[0])
 
 
-def _see_through(process: subprocess.Popen[bytes], program: str, mask: Mask) -> int:
+def _see_through(process: subprocess.Popen[bytes], program: str) -> int:
     try:
         announce(process.pid)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        shelter.open()
         code = _await(process)
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+        shelter.close()
         # A command's process group ends with it: nothing that it left behind may outlive its job.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         announce(0)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        shelter.leave()
     if code == 0:
         return 0
     if code < 0:

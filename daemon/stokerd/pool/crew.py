@@ -110,7 +110,7 @@ class Crew:
         )
         try:
             child = self._forker.fork(
-                environment, spec, lambda _: self._born(worker), lambda child, how: self._gone(worker, child, how)
+                environment, spec, lambda _child: None, lambda child, how: self._gone(worker, child, how)
             )
         except StokerError as why:
             # Told later: whoever is just handing in jobs must have its answer before their verdict.
@@ -132,16 +132,8 @@ class Crew:
         if len(self._proven) >= MAX_KNOWN:
             self._proven.clear()
         self._proven.add(worker.environment_key)
-        self._tell_started(worker)
-
-    def _born(self, worker: Worker) -> None:
-        """Its forkserver says so; it may have spoken for itself before, over its own channel."""
-        if worker.state is not WorkerState.STARTING:
-            self._tell_started(worker)
-
-    def _tell_started(self, worker: Worker) -> None:
-        if worker.pid is not None:
-            self._bus.emit(WorkerStarted(pool=self.pool, worker=worker.id, pid=worker.pid))
+        assert worker.pid is not None  # noqa: S101 - it has told
+        self._bus.emit(WorkerStarted(pool=self.pool, worker=worker.id, pid=worker.pid))
 
     # --- ends
 

@@ -1,7 +1,9 @@
 """Results on their way from a worker to the daemon, kept in the shared page until they are sent.
 
-Coalesced: small results leave together, at the latest a millisecond after the first was ready or when the worker runs
-out of work. Standard library only.
+Coalesced: small results leave together, when a millisecond has passed since the last ones left or the worker runs out
+of work. Those that wait behind a job that turns out to be a long one are taken from the page by the daemon.
+
+Standard library only.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ class Pool:
         self._trimmer: Timer | None = None
         self._trim_in = TRIM_FIRST
         self._sharer: Timer | None = None
+        self._turn: Timer | None = None
         self.crew = Crew(
             name,
             settings.workers,
@@ -173,7 +174,7 @@ class Pool:
         if self.closing is None:
             self.closing = Promise()
             self.crew.close()
-            for timer in (self._trimmer, self._sharer):
+            for timer in (self._trimmer, self._sharer, self._turn):
                 if timer is not None:
                     timer.cancel()
             self._fail_unstarted(self.queue.batches())
@@ -254,11 +255,12 @@ class Pool:
         else:
             batch.started[first : first + count] = array("d", [now]) * count
         worker.hand_over(batch, first, count, cost)
+        self._watch_spans()
         if batch.timeout is not None:
             self._limits.watch(worker, batch.timeout)
         if self._trimmer is None:
             self._trim_in = TRIM_FIRST
-            self._trimmer = self._clock.later(TRIM_FIRST, self._trim_outputs)
+            self._trimmer = self._clock.later(TRIM_FIRST, self._look_around)
         self._bus.emit(JobsStarted(id=batch.first_id + first, count=count, pool=self.name, pid=worker.pid))
 
     def _share_out(self) -> None:
@@ -266,15 +268,21 @@ class Pool:
         if not any(worker.state is WorkerState.IDLE for worker in self.crew.members.values()):
             return
         for worker in self.crew.members.values():
-            if worker.outstanding > 1 and (running := worker.current()) is not None:
-                if running[1] >= STUCK:
-                    worker.take_back()
-                elif self._sharer is None:
-                    self._sharer = self._clock.later(STUCK - running[1], self._share_again)
+            if worker.outstanding > 1 and (running := worker.current()) is not None and running[1] >= STUCK:
+                worker.take_back()
 
-    def _share_again(self) -> None:
+    def _watch_spans(self) -> None:
+        """While anybody has several jobs: see that neither those before nor those behind a slow one wait for it."""
+        if self._sharer is None and any(worker.outstanding > 1 for worker in self.crew.members.values()):
+            self._sharer = self._clock.later(STUCK, self._look_at_spans)
+
+    def _look_at_spans(self) -> None:
         self._sharer = None
+        for worker in list(self.crew.members.values()):
+            if worker.outstanding > 1:
+                worker.collect(STUCK)
         self._dispatch()
+        self._watch_spans()
 
     # --- staff
 
@@ -328,8 +336,12 @@ class Pool:
         left = worker.ready_at + TENURE - now
         if left <= 0:
             self.crew.retire(worker)
-        elif self._sharer is None:
-            self._sharer = self._clock.later(left, self._share_again)
+        elif self._turn is None:
+            self._turn = self._clock.later(left, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._dispatch()
 
     def environment_broken(self, environment: Environment, reason: str) -> None:
         """See :class:`~stokerd.pool.crew.Employer`."""
@@ -375,6 +387,8 @@ class Pool:
         self.queue.correct(batch, (ran - span.cost) * len(lengths))
         for first, part, data, failed in runs(lengths, blob):
             index, count = span.index + first, len(part)
+            if batch.count <= KEPT_WORKERS:
+                batch.workers.update(dict.fromkeys(range(index, index + count), (worker.id, worker.pid)))
             ending = worker.ending.pop(span.seq + first, None) if failed and worker.ending else None
             if ending is not None:
                 self._end(batch, index, count, endings.event(ending), ran, endings.error(ending, batch))
@@ -385,9 +399,6 @@ class Pool:
                     _keep_values(batch, index, part, data)
                 event = JobEvent.FAIL if failed else JobEvent.SUCCEED
                 self._end(batch, index, count, event, ran, None, part, data)
-            if batch.count <= KEPT_WORKERS:
-                ran_on = (worker.id, worker.pid if batch.count == 1 else None)
-                batch.workers.update(dict.fromkeys(range(index, index + count), ran_on))
         self._finish(batch)
 
     def jobs_returned(self, worker: Worker, span: Span) -> None:
@@ -408,12 +419,12 @@ class Pool:
         if victim is not None:
             batch, index = victim.batch, victim.index
             job = batch.first_id + index
+            batch.workers[index] = (worker.id, worker.pid)
             ending = worker.ending.get(victim.seq)
             if ending is not None:
                 self._end(batch, index, 1, endings.event(ending), 0.0, endings.error(ending, batch))
             else:
                 self._end(batch, index, 1, JobEvent.WORKER_DIE, 0.0, _died(worker, how, job, batch, index))
-            batch.workers[index] = (worker.id, worker.pid)
             self._finish(batch)
         self.crew.ended(worker, how, job)
 
@@ -512,14 +523,21 @@ class Pool:
             self._estimates.clear()
         return self._estimates.setdefault(template, Estimate())
 
-    def _trim_outputs(self) -> None:
-        """Bound the output of what is running; goes on by itself only while something is."""
+    def _look_around(self) -> None:
+        """Bound the output of what is running, and see that it does run; goes on by itself only while something is."""
         self._trimmer = None
         busy = [worker for worker in self.crew.members.values() if worker.outstanding]
         flooding = sum(worker.trim() for worker in busy) > 0  # each of them, not up to the first that does
         if busy and self.closing is None:
             self._trim_in = TRIM_FIRST if flooding else min(2 * self._trim_in, TRIM_EVERY)
-            self._trimmer = self._clock.later(self._trim_in, self._trim_outputs)
+            self._trimmer = self._clock.later(self._trim_in, self._look_around)
+        self._find_stopped(busy)
+
+    def _find_stopped(self, busy: list[Worker]) -> None:
+        """A worker that does not begin with its jobs must not keep them from those that would."""
+        for worker in busy:
+            if worker.begins_late() and any(other.has_room(0.0, STUCK) for other in self.crew.members.values()):
+                worker.doubt()
 
 
 def _raise(why: Exception) -> None:

@@ -24,6 +24,8 @@ from stokerd.pool.batch import Batch
 BUFFER = 256 * 1024
 MAX_FUNCTIONS = 256
 """Uploaded functions a worker is told before it is made to start afresh: see :mod:`stokerd.pool.calls`."""
+PATIENCE = 0.1
+"""Seconds within which a worker should begin with a job."""
 STOP_GRACE = 5.0
 """Seconds that a worker without jobs gets to end before it is killed."""
 SMALL = 32 * 1024
@@ -82,6 +84,10 @@ class Worker:
         self.ready_at = 0.0
         """When it came up, monotonic."""
         self.taking_back = False
+        self.doubted = False
+        """It did not begin with what it was handed, stopped perhaps: it gets nothing more until it is heard from."""
+        self._patience = PATIENCE
+        self._handed_at = 0.0
         self._clock = clock
         self._owner = owner
         self._output_bytes = output_bytes
@@ -90,6 +96,7 @@ class Worker:
         self._have = 0
         self._backlog = bytearray()
         self._child: Child | None = None
+        self._pid: int | None = None
         self._page: memoryview | None = None
         self._reading = False
         self._distrusted = False
@@ -115,8 +122,8 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, once it has one."""
-        return self._child.pid if self._child is not None else None
+        """Its process id, once it is known: from the forkserver, or from itself where that came first."""
+        return self._pid if self._child is None else self._child.pid or self._pid
 
     def move(self, event: WorkerEvent) -> None:
         """One step of its lifecycle."""
@@ -178,7 +185,7 @@ class Worker:
         Not while jobs are taken back from it, and not where they would wait behind a job that has run for ``stuck``
         seconds, whatever was estimated.
         """
-        if self.taking_back or self.state not in (WorkerState.IDLE, WorkerState.BUSY):
+        if self.taking_back or self.doubted or self.state not in (WorkerState.IDLE, WorkerState.BUSY):
             return False
         if not self.outstanding:
             return True
@@ -201,6 +208,8 @@ class Worker:
             template=len(batch.template),
             form=batch.form,
         )
+        if not self.outstanding:
+            self._handed_at = self._clock.monotonic()
         self.spans.append(Span(self._next_seq, batch, index, count, cost))
         self._next_seq += count
         self.outstanding += count
@@ -244,6 +253,7 @@ class Worker:
             sent = len(self._backlog)
         del self._backlog[:sent]
         if not self._backlog:
+            self._handed_at = self._clock.monotonic()
             self._clock.unwatch_write(self.channel.fileno())
 
     def _hang_up(self) -> None:
@@ -285,6 +295,7 @@ class Worker:
                 return
             room = len(self._buffer) - self._have
             self._have += got
+            self.doubted = False
             self._parse()
             if got < room:
                 return
@@ -335,10 +346,12 @@ class Worker:
         elif header.op == messages.READY and self.state is WorkerState.STARTING:
             self.move(WorkerEvent.READY)
             self.ready_at = self._clock.monotonic()
+            self._pid = header.seq
             self._owner.worker_ready(self)
 
     def _results(self, seq: int, lengths: array[int], blob: bytes, ran_ns: int) -> None:
         ran = ran_ns / 1e9 / len(lengths)
+        self._patience = PATIENCE
         while lengths and self.spans:
             span = self.spans[0]
             if seq < span.seq:  # answered before: recovered from the outbox after it had been sent
@@ -443,11 +456,29 @@ class Worker:
 
         Until then it must not be handed more.
         """
-        if self.taking_back or self.outstanding < 2 or self._page is None:
+        if self.taking_back or not self._unclaimed:
             return
+        assert self._page is not None  # noqa: S101 - there is something that it could claim
         self.taking_back = True
         self._page[page.TAKEN] = self._next_seq
         self._clock.later(page.SETTLE, self._settle)
+
+    @property
+    def _unclaimed(self) -> bool:
+        """Whether it was handed jobs that it has not begun with."""
+        return bool(self.outstanding) and self._page is not None and self._page[page.CLAIMED] < self._next_seq - 1
+
+    def begins_late(self) -> bool:
+        """Whether it has had jobs for a while and does not begin with them."""
+        if self.taking_back or self._backlog or not self._unclaimed or self.current() is not None:
+            return False
+        return self._clock.monotonic() - self._handed_at > self._patience
+
+    def doubt(self) -> None:
+        """Take its jobs back, and hand it no more until it is heard from. The next time, be more patient."""
+        self.doubted = True
+        self._patience *= 2
+        self.take_back()
 
     def _settle(self) -> None:
         self.taking_back = False
@@ -468,7 +499,7 @@ class Worker:
         back = self._cut_out(seq, count)
         if back is not None:
             self._return(back)
-            self._rest()
+        self._rest()
 
     def _cut_out(self, seq: int, count: int) -> Span | None:
         """Take these jobs out of the spans; None where they are not there."""
@@ -485,6 +516,41 @@ class Worker:
         self.outstanding -= span.count
         self.ahead -= span.cost * span.count
         self._owner.jobs_returned(self, span)
+
+    # --- the outbox
+
+    def collect(self, stuck: float) -> None:
+        """Where its job has run for ``stuck`` seconds: take the results of those before it, which it can't send now."""
+        running = self.current()
+        if running is None or running[1] < stuck:
+            return
+        self._on_readable()  # what they wrote was told before, and comes first
+        found = self._outbox()
+        # It was not touched meanwhile, because the job is still the same and so is what is in it.
+        if found is not None and self.current_seq() == running[0] and found == self._outbox():
+            self._results(*found)
+
+    def current_seq(self) -> int | None:
+        """The seq of the job that it runs."""
+        running = self.current()
+        return running[0] if running is not None else None
+
+    def _outbox(self) -> tuple[int, array[int], bytes, int] | None:
+        """First seq, lengths, blob and run time in ns of the results that it holds; None where it holds nothing new."""
+        memory = self._child.page if self._child is not None else None
+        if memory is None or self._page is None or self._distrusted or not self.spans:
+            return None
+        first, ran, held = self._page[page.OUTBOX_FIRST], self._page[page.OUTBOX_RAN], self._page[page.OUTBOX]
+        count, size = held & page.COUNT, held >> 32
+        if not count or first + count <= self.spans[0].seq:
+            return None
+        if count > page.OUTBOX_JOBS or size > page.OUTBOX_BYTES:
+            return None  # scribbled over by the job, which had write access to all of its memory
+        lengths = array("I")
+        lengths.frombytes(memory[page.AT_LENGTHS : page.AT_LENGTHS + 4 * count])
+        if sum(length & messages.LENGTH for length in lengths) != size:
+            return None
+        return first, lengths, memory[page.AT_BLOB : page.AT_BLOB + size], ran
 
     # --- the ladder
 
@@ -525,6 +591,8 @@ class Worker:
             ours = os.getsid(command) == self.pid
         except ProcessLookupError:
             ours = True  # the command has ended; its number can't be given away while others are in its group
+        except OverflowError:
+            ours = False
         if ours and command > 1:
             with contextlib.suppress(OSError):
                 os.killpg(command, signum)
@@ -532,31 +600,31 @@ class Worker:
     # --- after its death
 
     def _recover_outbox(self) -> None:
-        memory = self._child.page if self._child is not None else None
-        if memory is None or self._page is None or self._distrusted:
-            return
-        first, ran, held = self._page[page.OUTBOX_FIRST], self._page[page.OUTBOX_RAN], self._page[page.OUTBOX]
-        count, size = held & page.COUNT, held >> 32
-        if not count or count > page.OUTBOX_JOBS or size > page.OUTBOX_BYTES:
-            return  # empty; or scribbled over by the job, which had write access to all of its memory
-        lengths = array("I")
-        lengths.frombytes(memory[page.AT_LENGTHS : page.AT_LENGTHS + 4 * count])
-        if sum(length & messages.LENGTH for length in lengths) == size:
-            self._results(first, lengths, memory[page.AT_BLOB : page.AT_BLOB + size], ran)
+        found = self._outbox()
+        if found is not None:
+            self._results(*found)
 
     def _split_victim(self) -> Span | None:
         """Take the job that was running out of the spans, with what it has written."""
         command = self._page[page.COMMAND] if self._page is not None else 0
         if command:
             self._signal_command(command, signal.SIGKILL)
-        running = self.current()
-        victim = self._cut_out(running[0], 1) if running is not None else None
+        seq = self._last_claim()
+        victim = self._cut_out(seq, 1) if seq is not None else None
         if victim is None:
             return None
         self.outstanding -= 1
         if self.capture is not None and victim.index not in victim.batch.outputs:
             victim.batch.keep_output(victim.index, self.capture.cut(*self.capture.sizes()))
         return victim
+
+    def _last_claim(self) -> int | None:
+        """The seq of the job that it ran when it died; the oldest that it had where its page can't be believed."""
+        words = self._page
+        if words is not None and not self._distrusted and words[page.DONE] <= words[page.CLAIMED] < self._next_seq:
+            running = self.current()
+            return running[0] if running is not None else None
+        return self.spans[0].seq if self.spans else None
 
 
 def _makes_sense(header: messages.Header) -> bool:

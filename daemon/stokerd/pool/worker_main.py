@@ -60,12 +60,12 @@ class Worker:
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_meant():
-            raise KeyboardInterrupt
+            commands.shelter.admit(KeyboardInterrupt)
 
     def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_meant():
-            raise calls.JobTerminated
-        if self._words[page.CANCEL] == 0:
+            commands.shelter.admit(calls.JobTerminated)
+        elif self._words[page.CANCEL] == 0:
             sys.exit(128 + signal.SIGTERM)
 
     def _announce(self, pid: int) -> None:

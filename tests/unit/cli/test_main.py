@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -140,7 +141,7 @@ def test_a_reader_that_leaves_early_is_no_failure_worth_words():
 
 
 def test_colour_is_for_terminals_and_no_color_switches_it_off():
-    class Terminal:
+    class Terminal(io.StringIO):
         def isatty(self):
             return True
 

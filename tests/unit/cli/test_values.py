@@ -62,7 +62,9 @@ def test_what_is_spelled_is_never_empty(seconds):
         (352800, "4d 02h"),
         (None, "forever"),
         (math.inf, "forever"),
-        (-3, "0s"), (5, "5s"), (0.004, "0.00s"),
+        (-3, "0s"),
+        (5, "5s"),
+        (0.004, "0.00s"),
         (59.7, "1m 00s"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,17 +270,18 @@ def test_events_are_listed_with_their_numbers(stoker, daemon):
     code, out, _ = stoker("events", "--topic", "job")
     assert code == 0
     assert out.split() == ["1", "job.queued", "id=3", 'name="a', 'b"']
-    assert json.loads(stoker("events", "--json", "--topic", "worker")[1]) == {
+    assert json.loads(stoker("events", "--json", "--topic", "worker", "--after", "1", "--limit", "9")[1]) == {
         "seq": 2,
         "topic": "worker.started",
         "event": {"pid": 5},
     }
+    assert daemon.requests[-1][1] == {"after": 1, "limit": 9}
 
 
 def test_the_configuration_is_shown_as_toml(stoker, daemon):
     import tomllib
 
-    config = {
+    config: dict[str, dict[str, Any]] = {
         "daemon": {"socket": "/x", "grace": 5.0, "state_dir": None},
         "pool": {"default": {"workers": 2, "on": True, "names": ["a"]}},
     }
@@ -305,6 +307,7 @@ def test_down_waits_for_the_process_itself(stoker, daemon):
     stand_in = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
 
     def shutdown(params):
+        assert stand_in.stdin is not None
         stand_in.stdin.close()
         return {"pid": stand_in.pid}
 

@@ -60,7 +60,7 @@ def test_one_that_others_could_enter_is_closed(tmp_path):
 def test_a_symbolic_link_is_not_trusted(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(PermissionRefused, match="cannot? be trusted|trusted"):
+    with pytest.raises(PermissionRefused, match="be trusted"):
         make_private(tmp_path / "link")
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
 from stoker import environment
 
@@ -10,14 +10,14 @@ def test_the_library_says_its_path_as_it_is(monkeypatch):
     monkeypatch.setattr(sys, "path", ["", "/a", "/b.zip"])
     assert environment.of_library() == {
         "executable": sys.executable,
-        "cwd": os.getcwd(),
-        "path": [os.getcwd(), "/a", "/b.zip"],
+        "cwd": str(Path.cwd()),
+        "path": [str(Path.cwd()), "/a", "/b.zip"],
     }
 
 
 def test_the_command_line_puts_the_working_directory_first(monkeypatch):
     monkeypatch.setattr(sys, "path", ["/usr/bin", "/a"])
-    assert environment.of_command_line()["path"] == [os.getcwd(), "/a"]
+    assert environment.of_command_line()["path"] == [str(Path.cwd()), "/a"]
 
 
 def test_a_removed_working_directory_is_no_obstacle(tmp_path, monkeypatch):

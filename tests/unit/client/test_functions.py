@@ -41,7 +41,9 @@ def closure(value):
 
 
 @pytest.mark.parametrize(
-    "function", [lambda: 1, closure(2), functools.partial(abs, -1), "abc".upper], ids=["lambda", "closure", "partial", "bound"]
+    "function",
+    [lambda: 1, closure(2), functools.partial(abs, -1), "abc".upper],
+    ids=["lambda", "closure", "partial", "bound"],
 )
 def test_everything_else_travels_by_value(function):
     packed = Packer().pack(function)

@@ -10,7 +10,9 @@ HEAVY = ("msgspec", "asyncio", "rich", "structlog", "cloudpickle", "dataclasses"
 
 @pytest.mark.parametrize("module", ["stoker", "stoker.connection", "stoker.batch"])
 def test_the_short_path_imports_nothing_that_is_slow_to_start(module):
-    program = f"import zmq, msgpack, sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+    program = (
+        f"import zmq, msgpack, sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+    )
     run = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

@@ -10,7 +10,7 @@ from stoker.remote import rebuild
 
 
 class Picky(Exception):
-    def __init__(self, one, two):
+    def __init__(self, one, two) -> None:
         super().__init__(f"{one} {two}")
 
 

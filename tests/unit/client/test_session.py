@@ -8,7 +8,7 @@ from stoker.session import Exchange, Session
 
 
 class Parts(Exchange):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.parts = []
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.clocks import HandClock
 
 from stoker.protocol.events import DaemonDraining, Event
 from stokerd.bus import Bus
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
-from tests.clocks import HandClock
 
 EVENT = DaemonDraining(grace=1.0)
 
@@ -18,8 +18,8 @@ EVENT = DaemonDraining(grace=1.0)
 def test_events_are_numbered_and_told_to_every_listener_in_order() -> None:
     told: list[tuple[str, int, float, Event]] = []
     bus = Bus(lambda: 12.5)
-    for name in "ab":
-        bus.listen(lambda seq, time, event, name=name: told.append((name, seq, time, event)))
+    bus.listen(lambda seq, time, event: told.append(("a", seq, time, event)))
+    bus.listen(lambda seq, time, event: told.append(("b", seq, time, event)))
     assert [bus.emit(EVENT), bus.emit(EVENT)] == [1, 2]
     assert bus.seq == 2
     assert told == [(name, seq, 12.5, EVENT) for seq in (1, 2) for name in "ab"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.clocks import HandClock
 
 from stoker.errors import DeadlineExceeded, InternalError, NotFound, StokerError
 from stokerd.deadline import with_deadline
 from stokerd.promise import Promise, gather
-from tests.clocks import HandClock
 
 
 def test_a_value_is_told_at_once_to_who_waits_and_to_who_comes_later() -> None:

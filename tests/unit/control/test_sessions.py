@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.clocks import HandClock
 
 from stoker.errors import TooManySessions
 from stoker.protocol.events import Event, SessionClosed, SessionOpened
@@ -17,7 +18,6 @@ from stoker.protocol.requests import Hello
 from stokerd.bus import Bus
 from stokerd.control.caller import Session
 from stokerd.control.sessions import MAX_ANONYMOUS, Sessions
-from tests.clocks import HandClock
 
 REMOTE = "192.0.2.1"
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.pool.parts import make_batch
 
 from stoker.errors import IllegalMove
 from stoker.protocol.states import ENDED_JOB_STATES, JobEvent, JobState
 from stokerd.capture import Kept, Output
 from stokerd.pool import batch as batches
 from stokerd.pool.batch import Batch, Piece
-from tests.unit.pool.parts import make_batch
 
 ENDS = (JobEvent.SUCCEED, JobEvent.FAIL, JobEvent.CANCEL, JobEvent.TIME_OUT, JobEvent.WORKER_DIE)
 
@@ -80,9 +80,7 @@ class BatchMachine(RuleBasedStateMachine):
         assert batch.ended_count == sum(state in ENDED_JOB_STATES for state in model)
         assert batch.over == all(state in ENDED_JOB_STATES for state in model)
         assert batch.counts() == {str(state): model.count(state) for state in set(model)}
-        assert [batch.is_ended(index) for index in range(batch.count)] == [
-            state in ENDED_JOB_STATES for state in model
-        ]
+        assert [batch.is_ended(index) for index in range(batch.count)] == [state in ENDED_JOB_STATES for state in model]
 
 
 BatchMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.pool.parts import make_batch
 
 from stoker.errors import NoSuchJob
 from stoker.protocol.states import JobEvent, JobState
 from stokerd.pool.batch import Batch
 from stokerd.pool.jobs import JobTable
-from tests.unit.pool.parts import make_batch
 
 
 def ended(table: JobTable, batch: Batch, now: float = 0.0, value: bytes = b"") -> Batch:

@@ -7,10 +7,10 @@ from array import array
 import msgpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.pool.parts import make_batch
 
 from stokerd.pool import messages
 from stokerd.pool.results import KEPT_ERRORS, keep_error, read_error, runs
-from tests.unit.pool.parts import make_batch
 
 
 @given(st.lists(st.tuples(st.binary(max_size=5), st.booleans()), min_size=1, max_size=40))

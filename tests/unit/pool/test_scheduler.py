@@ -8,11 +8,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.unit.pool.parts import HERE, THERE, make_batch
 
 from stoker.protocol.states import JobEvent, JobState
 from stokerd.pool.batch import Batch
 from stokerd.pool.scheduler import QUANTUM, Scheduler
-from tests.unit.pool.parts import HERE, THERE, make_batch
 
 SESSIONS = ("s1", "s2", "s3")
 

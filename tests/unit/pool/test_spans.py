@@ -13,12 +13,14 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.pool.parts import HERE, HandClock, Pretence, make_batch
 
 from stoker.protocol.states import WorkerState
 from stokerd.capture import Output
@@ -27,7 +29,6 @@ from stokerd.pool import messages, outbox, page, worker_main
 from stokerd.pool.batch import Batch
 from stokerd.pool.results import runs
 from stokerd.pool.worker import Span, Worker
-from tests.unit.pool.parts import HERE, HandClock, Pretence, make_batch
 
 STEPPED = {worker_main.__file__, outbox.__file__}
 KILLED = Exit(code=-9)
@@ -95,6 +96,10 @@ class Case:
     def take_back(self) -> None:
         if not self.dead:
             self.near.take_back()
+
+    def collect(self) -> None:
+        if not self.dead:
+            self.near.collect(-1e12)
 
     def settle(self) -> None:
         self.clock.advance(page.SETTLE)
@@ -248,7 +253,7 @@ def stepped(tick: Callable[[], None]) -> Iterator[None]:
 KINDS = st.sampled_from(["", "", "", "fails", "writes", "writes fails", "acts"])
 SIZES = st.sampled_from([0, 1, 10, 1000, page.OUTBOX_BYTES - 200, page.OUTBOX_BYTES + 1])
 BATCHES = st.lists(st.lists(st.tuples(SIZES, KINDS), min_size=1, max_size=8), min_size=1, max_size=3)
-ACTIONS = ("read", "take_back", "settle", "die")
+ACTIONS = ("read", "take_back", "settle", "collect", "die")
 
 
 def example(batches: list[list[tuple[int, str]]], schedule: dict[int, str], during: str = "read") -> Case:
@@ -315,6 +320,28 @@ def test_a_worker_is_handed_nothing_while_jobs_are_taken_back_from_it():
         case.close()
 
 
+def test_results_that_wait_behind_a_long_job_are_collected_between_any_two_lines_and_once():
+    jobs = [[(3, ""), (3, "fails"), (3, "writes"), (3, ""), (3, "")]]
+    ticks = example(jobs, {}).ticks
+    for moment in range(1, ticks):
+        for other in (1, 5, 20):
+            example(jobs, {moment: "collect", moment + other: "collect", moment + 2 * other: "read"})
+    case = Case()
+    try:
+        case.hand_over([*jobs[0][:3], (3, "acts")])
+        seen: list[list[int]] = []
+
+        def look() -> None:
+            case.collect()
+            seen.append(list(case.ended))
+
+        case.now = look
+        case.run()
+        assert seen == [[0, 1, 2]]
+    finally:
+        case.close()
+
+
 def test_more_results_than_an_outbox_holds_arrive_in_order():
     case = example([[(0, "")] * (3 * page.OUTBOX_JOBS)], {})
     assert case.ended == list(range(3 * page.OUTBOX_JOBS))
@@ -335,9 +362,13 @@ def test_a_dead_worker_s_last_words_are_its_victim_s():
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"hello, world, I am a job that writes where it should not", messages.pack(messages.RESULTS, seq=1, count=0)]
-    + [messages.pack(messages.RESULTS, size=1 << 60, seq=1, count=1), messages.pack(99, size=0)]
-    + [messages.pack(messages.RESULTS, size=4, seq=7, count=1) + b"\0\0\0\0"],
+    [
+        b"hello, world, I am a job that writes where it should not",
+        messages.pack(messages.RESULTS, seq=1, count=0),
+        messages.pack(messages.RESULTS, size=1 << 60, seq=1, count=1),
+        messages.pack(99, size=0),
+        messages.pack(messages.RESULTS, size=4, seq=7, count=1) + b"\0\0\0\0",
+    ],
 )
 def test_a_worker_that_talks_nonsense_is_killed_and_no_longer_believed(nonsense: bytes):
     case = Case()
@@ -349,14 +380,30 @@ def test_a_worker_that_talks_nonsense_is_killed_and_no_longer_believed(nonsense:
         assert set(case.child.signals) == {9}
         case.read()
         case.die()
-        assert sorted(case.returned) == [0, 1, 2]
+        assert (case.victims, sorted(case.returned)) == ([0], [1, 2]), "or else the job would do it again, for ever"
+    finally:
+        case.close()
+
+
+def test_a_job_that_scribbles_over_the_shared_page_is_the_victim_of_its_worker_s_death():
+    case = Case()
+    try:
+        case.hand_over([(3, "acts"), (3, ""), (3, "")])
+
+        def scribble() -> None:
+            case.child.far_page[:1000] = b"nonsense" * 125
+            case.die()
+
+        case.now = scribble
+        case.run()
+        assert (case.victims, sorted(case.returned)) == ([0], [1, 2])
     finally:
         case.close()
 
 
 def test_nothing_is_left_open_when_a_worker_is_gone():
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     case = Case()
     case.near.gone(KILLED)
     case.dead = True
@@ -364,4 +411,4 @@ def test_nothing_is_left_open_when_a_worker_is_gone():
     case.close()
     del case
     gc.collect()  # the far end's outbox holds its own view of the page
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

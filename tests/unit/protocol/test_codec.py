@@ -10,11 +10,11 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.protocol_values import INT64, instances
 
 from stoker.errors import CannotPack, MalformedMessage, MessageTooLarge, StokerError
 from stoker.protocol import codec, typed
 from stoker.protocol.methods import METHODS
-from tests.protocol_values import instances
 
 HEAD = codec.pack({"v": 1, "id": 7, "method": "ping", "params": {}})
 
@@ -118,7 +118,7 @@ def test_frames_that_are_not_a_message_are_malformed(frames: list[bytes]) -> Non
 
 
 def test_payload_frames_are_passed_on_and_not_looked_at() -> None:
-    payload = [b"", b"\xc1", bytearray(b"x"), memoryview(b"yz")]
+    payload: list[codec.Frame] = [b"", b"\xc1", bytearray(b"x"), memoryview(b"yz")]
     head, rest = codec.decode_head([b"", HEAD, *payload])
     assert head["method"] == "ping"
     assert all(ours is theirs for ours, theirs in zip(rest, payload, strict=True))
@@ -129,6 +129,15 @@ def understand(frames: list[bytes]) -> None:
     head, _ = codec.decode_head(frames, limit=4096)
     typed.request_id(head)
     typed.decode_request(head)
+
+
+def refusal(frames: list[bytes]) -> bytes:
+    """The head of the answer where they are refused."""
+    try:
+        understand(frames)
+    except StokerError as why:
+        return bytes(codec.encode_error(1, why.to_wire())[1])
+    return b""
 
 
 @settings(max_examples=300, deadline=None)
@@ -143,14 +152,11 @@ def test_random_frames_are_refused_with_a_stoker_error(frames: list[bytes]) -> N
     st.dictionaries(
         st.sampled_from(["v", "id", "method", "params", "x"]),
         st.sampled_from([1, "start", "submit", {}, [], None, -1, 1.5, "ping", b"ping", True])
-        | st.dictionaries(st.text(max_size=5) | st.integers(), st.integers(), max_size=3),
+        | st.dictionaries(st.text(max_size=5) | INT64, INT64, max_size=3),
     )
 )
 def test_a_map_of_odd_things_is_understood_or_refused_with_a_stoker_error(head: dict[str, Any]) -> None:
-    try:
-        understand([b"", codec.pack(head)])
-    except StokerError as why:
-        assert codec.encode_error(1, why.to_wire())
+    assert len(refusal([b"", codec.pack(head)])) < 4096
 
 
 @settings(max_examples=500, deadline=None)
@@ -171,7 +177,4 @@ def test_a_mutated_request_is_understood_or_refused_with_a_stoker_error(data: st
                 del head[at : at + dice.randint(1, 4)]
             case _:
                 head[at] ^= 1 << dice.randrange(8)
-    try:
-        understand([b"", bytes(head)])
-    except StokerError as why:
-        assert len(codec.encode_error(1, why.to_wire())[1]) < 4096
+    assert len(refusal([b"", bytes(head)])) < 4096

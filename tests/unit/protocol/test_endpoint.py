@@ -92,14 +92,13 @@ def test_what_is_not_host_and_port_is_refused(text: str) -> None:
 
 
 @given(st.text(max_size=150))
-def test_any_text_is_an_endpoint_or_refused_with_a_reason(text: str) -> None:
+def test_any_text_is_an_endpoint_or_refused(text: str) -> None:
     try:
         found = parse(text)
-    except BadEndpoint as why:
-        assert why.hint
-    else:
-        assert found.url.startswith(("ipc:///", "tcp://"))
-        assert found.events != found.url
+    except BadEndpoint:
+        return
+    assert found.url.startswith(("ipc:///", "tcp://"))
+    assert found.events != found.url
 
 
 def test_the_argument_goes_before_the_environment() -> None:

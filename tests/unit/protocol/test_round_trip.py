@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.protocol_values import instances, same
 
 from stoker.protocol import codec, events, typed
 from stoker.protocol.methods import METHODS
 from stoker.protocol.models import Environment
 from stoker.protocol.requests import Request
-from tests.protocol_values import instances, same
 
 KINDS: list[type[Request[Any]]] = [
     kind for entry in METHODS.values() for kind in (get_args(entry) or (entry,)) if isinstance(kind, type)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
 from stoker.errors import InvalidParams, MalformedMessage, StokerError, UnknownMethod, UnsupportedVersion
 from stoker.protocol import codec, typed
 from stoker.protocol.methods import METHODS
-from stoker.protocol.requests import Ping, StartBurner, Submit
+from stoker.protocol.models import JobInfo
+from stoker.protocol.requests import CallSpec, JobSpec, Ping, StartBurner, Submit, SubmitReply
+from stoker.protocol.states import JobState
 
 
 def head(method: Any = "ping", params: Any = None, **more: Any) -> dict[str, Any]:
@@ -172,6 +175,20 @@ def test_good_parameters_make_the_struct_of_their_method() -> None:
     assert isinstance(typed.decode_request(head("start", BURNER)), StartBurner)
     many = typed.decode_request(head("submit", {"jobs": [{"call": {"function": "m:f", "many": [[1], [2]]}}]}))
     assert isinstance(many, Submit)
+
+
+def test_a_value_as_deep_as_messagepack_allows_is_told_whole() -> None:
+    job = JobInfo(id=5, state=JobState.DONE, name="f", pool="default", form="call", value=deep(1010))
+    told = typed.to_map(SubmitReply(jobs=(job, job)))
+    (first, second) = told["jobs"]
+    assert first.pop("value") is second.pop("value") is job.value
+    assert codec.unpack(codec.pack(first))["state"] == "done"
+    assert typed.decode(first, JobInfo, what="job") == msgspec.structs.replace(job, value=msgspec.UNSET)
+    call = CallSpec(function="m:f", args=[deep(1010)])
+    head = {"id": 1, "method": "submit", "params": typed.encode_params(Submit(jobs=[JobSpec(call=call)]))}
+    request = typed.decode_request(codec.unpack(codec.pack(head)))
+    assert isinstance(request, Submit)
+    assert request.jobs[0].call is not None
 
 
 def test_nearest_is_silent_where_nothing_is_near() -> None:

@@ -32,7 +32,8 @@ def arguments(parser: Parser) -> None:
         help=f"only jobs in this state; may be repeated: {', '.join(STATES)}",
     )
     parser.add_argument("--pool", metavar="P", help="only jobs of this pool")
-    parser.add_argument("--limit", metavar="N", type=values.count, help=f"at most this many, the newest ({SHOWN}; 1000 under --json)")
+    limit = f"at most this many, the newest ({SHOWN}; 1000 under --json)"
+    parser.add_argument("--limit", metavar="N", type=values.count, help=limit)
 
 
 def run(args: Namespace, out: Output) -> int:

@@ -44,12 +44,12 @@ def arguments(parser: Parser) -> None:
 
 def run(args: Namespace, out: Output) -> int:
     """Start it; returns when it is up."""
-    if not args.after:
+    if not args.after_dashes:
         raise UsageError("which program?", hint=f"stoker start process {args.name} -- PROGRAM [ARG …]")
     params: dict[str, Any] = {
         "kind": "process",
         "name": args.name,
-        "argv": args.after,
+        "argv": args.after_dashes,
         "cwd": os.path.abspath(args.cwd) if args.cwd else of_command_line()["cwd"],
         "env": {"PATH": os.environ.get("PATH", os.defpath), **dict(args.env)},
     }

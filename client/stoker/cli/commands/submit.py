@@ -63,7 +63,7 @@ def job_params(args: Namespace) -> dict[str, Any]:
 
 def run(args: Namespace, out: Output) -> int:
     """Hand the job in; print its id, or wait and print its value or output. Ctrl-C cancels it."""
-    is_command = args.after is not None and args.function is None
+    is_command = args.after_dashes is not None and args.function is None
     spec = {**(_command(args) if is_command else _call(args)), **job_params(args)}
     with connect(args.socket, on_disconnect="keep" if args.detach else "cancel") as peer:
         job = peer.call("submit", {"jobs": [spec]})[0]["jobs"][0]
@@ -89,7 +89,7 @@ def _call(args: Namespace) -> dict[str, Any]:
             hint="write package.module:name; for a program: stoker submit -- PROGRAM [ARG …]",
         )
     call: dict[str, Any] = {"function": args.function}
-    if positional := [values.value(text) for text in [*args.args, *(args.after or ())]]:
+    if positional := [values.value(text) for text in [*args.args, *(args.after_dashes or ())]]:
         call["args"] = positional
     if args.arg:
         call["kwargs"] = {name: values.value(text) for name, text in args.arg}
@@ -97,14 +97,14 @@ def _call(args: Namespace) -> dict[str, Any]:
 
 
 def _command(args: Namespace) -> dict[str, Any]:
-    if not args.after:
+    if not args.after_dashes:
         raise UsageError("which program?", hint="stoker submit -- PROGRAM [ARG …]")
     if args.arg:
         raise UsageError(
             "--arg is for functions", hint="a command's arguments follow it: stoker submit -- PROGRAM [ARG …]"
         )
     command: dict[str, Any] = {
-        "argv": args.after,
+        "argv": args.after_dashes,
         "cwd": of_command_line()["cwd"],
         "env": {"PATH": os.environ.get("PATH", os.defpath), **dict(args.env)},
     }

@@ -140,7 +140,7 @@ def shutdown(parts: Supervisor, _caller: Caller, request: Shutdown) -> ShutdownR
     return ShutdownReply(pid=os.getpid())
 
 
-HANDLERS = {
+HANDLERS: dict[type, Any] = {
     Hello: hello,
     Bye: bye,
     Ping: ping,

@@ -139,7 +139,7 @@ def retry(parts: Supervisor, _caller: Caller, request: Retry) -> RetryReply:
     return RetryReply(jobs=tuple(parts.pools.retry(request.ids)))
 
 
-HANDLERS = {
+HANDLERS: dict[type, Any] = {
     Upload: upload,
     Submit: submit,
     Jobs: jobs,

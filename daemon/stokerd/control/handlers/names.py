@@ -199,4 +199,4 @@ def _logs(parts: Supervisor, request: Logs) -> Answer:
     return Answer(reply, (output.out.since(request.out), output.err.since(request.err)))
 
 
-HANDLERS = {StartPool: start_pool, Set: set_, Stop: stop, Logs: logs}
+HANDLERS: dict[type, Any] = {StartPool: start_pool, Set: set_, Stop: stop, Logs: logs}
