@@ -90,7 +90,7 @@ def _source(environ: Mapping[str, str]) -> Path | None:
     if named := environ.get("STOKER_CONFIG"):
         return Path(named)
     directory = environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
-    usual = Path(directory) / "config.toml" if directory else endpoint.user_config(environ)
+    usual = Path(directory) / "config.toml" if directory else Path(endpoint.user_config(environ))
     return usual if os.path.lexists(usual) else None
 
 

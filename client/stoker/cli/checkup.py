@@ -123,7 +123,7 @@ def _daemon(socket: str | None) -> Finding:
 def _directory() -> Finding:
     from stoker.protocol.endpoint import user_runtime_dir
 
-    path = user_runtime_dir(os.environ, os.getuid())
+    path = Path(user_runtime_dir(os.environ, os.getuid()))
     if not path.exists():
         parent = next(folder for folder in path.parents if folder.exists())
         if os.access(parent, os.W_OK | os.X_OK):

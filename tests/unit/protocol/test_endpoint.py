@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -118,7 +117,7 @@ def test_a_users_own_endpoint_is_in_the_runtime_directory_or_beside_the_temporar
 
 
 def test_state_and_configuration_are_where_xdg_says() -> None:
-    assert endpoint.user_state_dir({"XDG_STATE_HOME": "/s"}) == Path("/s/stoker")
-    assert endpoint.user_state_dir({"HOME": "/h"}) == Path("/h/.local/state/stoker")
-    assert endpoint.user_config({"XDG_CONFIG_HOME": "/c"}) == Path("/c/stoker/config.toml")
-    assert endpoint.user_config({"HOME": "/h"}) == Path("/h/.config/stoker/config.toml")
+    assert endpoint.user_state_dir({"XDG_STATE_HOME": "/s"}) == "/s/stoker"
+    assert endpoint.user_state_dir({"HOME": "/h"}) == "/h/.local/state/stoker"
+    assert endpoint.user_config({"XDG_CONFIG_HOME": "/c"}) == "/c/stoker/config.toml"
+    assert endpoint.user_config({"HOME": "/h"}) == "/h/.config/stoker/config.toml"
