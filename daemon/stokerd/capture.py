@@ -8,59 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
+
+from stokerd.output import Kept, Output
 
 PUNCH_HOLE = 0x01 | 0x02
 """FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE of linux/falloc.h."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-
-
-@dataclass(slots=True, frozen=True)
-class Kept:
-    """What is kept of one stretch of ``size`` bytes: all of it in ``head``, or its beginning and its end."""
-
-    head: bytes
-    tail: bytes
-    size: int
-
-    @property
-    def dropped(self) -> int:
-        """How many bytes between head and tail were not kept."""
-        return self.size - self.kept_bytes
-
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes are kept."""
-        return len(self.head) + len(self.tail)
-
-    def since(self, offset: int) -> bytes:
-        """What comes after ``offset`` bytes of the stretch; a line tells of what was dropped in between."""
-        if offset >= self.size:
-            return b""
-        tail_at = self.size - len(self.tail)
-        if offset >= tail_at:
-            return self.tail[offset - tail_at :]
-        if not self.dropped:
-            return self.head[offset:] + self.tail
-        return self.head[offset:] + b"\n[... %d bytes dropped ...]\n" % self.dropped + self.tail
-
-
-EMPTY = Kept(b"", b"", 0)
-
-
-@dataclass(slots=True, frozen=True)
-class Output:
-    """stdout and stderr of one job."""
-
-    out: Kept
-    err: Kept
-
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes are kept of both."""
-        return self.out.kept_bytes + self.err.kept_bytes
 
 
 class Stream:

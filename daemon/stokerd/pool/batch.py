@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from stoker.errors import StokerError
 from stoker.protocol.models import Environment, ErrorInfo
 from stoker.protocol.states import ENDED_JOB_STATES, JOB_MOVES, JobEvent, JobState, step
-from stokerd.capture import Output
+from stokerd.output import Output
 
 OUTPUT_BYTES = 64 * 1024 * 1024
 """What the jobs of one batch wrote, together; beyond it, that of the jobs that ended first is forgotten."""

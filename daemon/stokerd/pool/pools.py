@@ -10,9 +10,9 @@ from stoker.protocol.events import PoolChanged
 from stoker.protocol.models import JobInfo, PoolInfo
 from stoker.protocol.states import JobState
 from stokerd.bus import Bus
-from stokerd.capture import EMPTY, Output
 from stokerd.child import Forker
 from stokerd.clock import Clock, Timer
+from stokerd.output import EMPTY, Output
 from stokerd.pool.batch import Batch, Piece
 from stokerd.pool.describe import describe, describe_batch
 from stokerd.pool.jobs import JobTable

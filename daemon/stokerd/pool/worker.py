@@ -15,9 +15,10 @@ from typing import Protocol
 
 from stoker.protocol.models import Environment, WorkerInfo
 from stoker.protocol.states import WORKER_MOVES, WorkerEvent, WorkerState, step
-from stokerd.capture import Capture, Output
+from stokerd.capture import Capture
 from stokerd.child import Child, Exit
 from stokerd.clock import Clock, Timer
+from stokerd.output import Output
 from stokerd.pool import messages, page
 from stokerd.pool.batch import Batch
 

@@ -10,7 +10,7 @@ from tests.unit.pool.parts import make_batch
 
 from stoker.errors import IllegalMove
 from stoker.protocol.states import ENDED_JOB_STATES, JobEvent, JobState
-from stokerd.capture import Kept, Output
+from stokerd.output import Kept, Output
 from stokerd.pool import batch as batches
 from stokerd.pool.batch import Batch, Piece
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.pool.parts import appended
 
-from stokerd.capture import Capture, Kept
+from stokerd.capture import Capture
+from stokerd.output import Kept
 
 
 @pytest.fixture

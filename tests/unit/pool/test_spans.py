@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from tests.unit.pool.parts import HERE, HandClock, Pretence, make_batch
 
 from stoker.protocol.states import WorkerState
-from stokerd.capture import Output
 from stokerd.child import Exit
+from stokerd.output import Output
 from stokerd.pool import messages, outbox, page, worker_main
 from stokerd.pool.batch import Batch
 from stokerd.pool.results import runs

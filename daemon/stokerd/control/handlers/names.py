@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 
 from stoker.errors import InvalidParams, NameTaken, NotFound, StokerError
 from stoker.protocol.requests import Logs, LogsReply, Set, SetReply, StartPool, StartReply, Stop, StopReply
-from stokerd.capture import Output
 from stokerd.control.caller import Answer, Caller
+from stokerd.output import Output
 from stokerd.pool.pools import DEFAULT
 from stokerd.promise import Promise, gather
 from stokerd.supervisor import Supervisor
