@@ -13,8 +13,10 @@ Listener = Callable[[int, float, Event], None]
 class Bus:
     """Numbers events and hands them to every listener, in order, at once."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], on_bug: Callable[[Exception], None] | None = None) -> None:
+        """``on_bug`` is told what a listener raised; None: it is raised to whoever emits, after all have been told."""
         self._now = now
+        self._on_bug = on_bug
         self._listeners: list[Listener] = []
         self.seq = 0
 
@@ -26,6 +28,15 @@ class Bus:
         """Number the event and tell everybody; returns its number."""
         self.seq += 1
         now = self._now()
+        seq = self.seq
+        failures: list[Exception] = []
         for listener in self._listeners:
-            listener(self.seq, now, event)
-        return self.seq
+            try:
+                listener(seq, now, event)
+            except Exception as bug:  # neither the part nor the next listener may suffer from it
+                failures.append(bug)
+        for failure in failures:
+            if self._on_bug is None:
+                raise failure
+            self._on_bug(failure)
+        return seq

@@ -160,7 +160,7 @@ class Daemon:
 
     def _build(self, config: Config) -> Supervisor:
         clock, limits = self._clock, config.limits
-        bus = Bus(clock.time)
+        bus = Bus(clock.time, lambda bug: self._log.error("a bug in the daemon", listener=True, exc_info=bug))
         journal = Journal(limits.events)
         # Commit, then emit, then reply: listeners only listen, and the order among them does not matter.
         for listener in (journal.note, EventLog().note, self._publisher.publish):

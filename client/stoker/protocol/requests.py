@@ -531,7 +531,7 @@ class Stop(Request[StopReply], kw_only=True, frozen=True):
 
 
 class EventsReply(Reply, kw_only=True, frozen=True):
-    """Recent events, oldest first, as ``[seq, topic, map]``; ``gap`` is True when older ones were dropped."""
+    """Recent events, oldest first, as ``[seq, topic, map]``, the time in the map; ``gap``: some were dropped."""
 
     events: list[tuple[int, str, dict[str, Any]]]
     seq: int

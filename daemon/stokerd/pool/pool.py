@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from stoker.errors import EnvironmentBroken, QueueFull, ShuttingDown, StokerError, WorkerDied
+from stoker.errors import EnvironmentBroken, QueueFull, ShuttingDown, StartFailed, StokerError, WorkerDied
 from stoker.protocol.events import JobsEnded, JobsQueued, JobsStarted, PoolChanged
 from stoker.protocol.models import Environment, PoolInfo
 from stoker.protocol.states import JobEvent, JobState, WorkerState
@@ -54,6 +54,7 @@ class Pool:
         self._default = forker.default
         self._limits = endings.TimeLimits(clock)
         self._estimates: dict[bytes, Estimate] = {}
+        self._awaiting_staff: list[Promise[list[int]]] = []
         self._trimmer: Timer | None = None
         self._trim_in = TRIM_FIRST
         self._sharer: Timer | None = None
@@ -122,6 +123,29 @@ class Pool:
         self._bus.emit(PoolChanged(name=self.name, change="resized", size=size))
         self._dispatch()
 
+    def staffed(self) -> Promise[list[int]]:
+        """Settles with the workers' process ids once as many are up as there should be.
+
+        Rejected with StartFailed when none can be started, and with ShuttingDown when the pool closes first.
+        """
+        promise: Promise[list[int]] = Promise()
+        self._awaiting_staff.append(promise)
+        self._look_at_staff()
+        return promise
+
+    def _look_at_staff(self) -> None:
+        active = self.crew.active()
+        if len(active) < self.crew.size or any(worker.state is WorkerState.STARTING for worker in active):
+            return
+        waiting, self._awaiting_staff = self._awaiting_staff, []
+        for promise in waiting:
+            promise.resolve([worker.pid for worker in active if worker.pid is not None])
+
+    def _give_up_on_staff(self, error: StokerError) -> None:
+        waiting, self._awaiting_staff = self._awaiting_staff, []
+        for promise in waiting:
+            promise.reject(error)
+
     def pause(self, *, paused: bool) -> None:
         """Hold back what is queued, or go on."""
         if paused != self.paused:
@@ -177,6 +201,7 @@ class Pool:
             for timer in (self._trimmer, self._sharer, self._turn):
                 if timer is not None:
                     timer.cancel()
+            self._give_up_on_staff(ShuttingDown(f"pool {self.name} is closing"))
             self._fail_unstarted(self.queue.batches())
             for worker in self.crew.active():
                 self.crew.retire(worker)
@@ -348,6 +373,8 @@ class Pool:
         key = environment.key
         if any(worker.state is not WorkerState.STARTING for worker in self.crew.of(key)):
             return  # there are others, who will do what waits
+        if key == self._default.key:
+            self._give_up_on_staff(StartFailed(f"no worker of pool {self.name} can be started: {reason}"))
         self._end_queued(
             [batch for batch in self.queue.batches() if batch.environment_key == key],
             JobEvent.FAIL,
@@ -367,6 +394,7 @@ class Pool:
             self._bring_in_environments()
         if not self.queue.jobs or self.crew.vacancies > 0:
             self._staff()
+        self._look_at_staff()
         self._dispatch()
 
     # --- what workers report
@@ -374,6 +402,7 @@ class Pool:
     def worker_ready(self, worker: Worker) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
         self.crew.ready(worker)
+        self._look_at_staff()
         self._dispatch()
 
     def worker_has_room(self, _worker: Worker) -> None:

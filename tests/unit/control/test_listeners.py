@@ -25,6 +25,21 @@ def test_events_are_numbered_and_told_to_every_listener_in_order() -> None:
     assert told == [(name, seq, 12.5, EVENT) for seq in (1, 2) for name in "ab"]
 
 
+def test_a_listener_that_fails_costs_nobody_the_event() -> None:
+    told: list[int] = []
+    bugs: list[Exception] = []
+    bus = Bus(lambda: 0.0, bugs.append)
+
+    def trips(_seq: int, _time: float, _event: Event) -> None:
+        raise ValueError("tripped")
+
+    bus.listen(trips)
+    bus.listen(lambda seq, _time, _event: told.append(seq))
+    assert bus.emit(EVENT) == 1
+    assert told == [1]
+    assert [str(bug) for bug in bugs] == ["tripped"]
+
+
 # --- the journal
 
 

@@ -21,12 +21,19 @@ POOL_GRACE = 10.0
 """Seconds that the jobs of a pool that is removed get to end."""
 
 
-def start_pool(parts: Supervisor, _caller: Caller, request: StartPool) -> StartReply:
-    """Make a pool."""
+def start_pool(parts: Supervisor, _caller: Caller, request: StartPool) -> Promise[StartReply]:
+    """Make a pool; answered when its workers are up."""
     _check_free(parts, request.name)
     pool = parts.pools.create(request.name, request.workers)
-    pids = tuple(worker.pid for worker in pool.crew.members.values() if worker.pid is not None)
-    return StartReply(kind="pool", name=request.name, pids=pids)
+    answer: Promise[StartReply] = Promise()
+
+    def staffed(done: Promise[list[int]]) -> None:
+        if done.error is not None:
+            parts.pools.remove([request.name], 0.0)  # a start that failed leaves nothing behind
+        answer.settle_with(lambda: StartReply(kind="pool", name=request.name, pids=tuple(done.value())))
+
+    pool.staffed().when_settled(staffed)
+    return answer
 
 
 def _check_free(parts: Supervisor, name: str) -> None:
@@ -70,7 +77,7 @@ def _set_burner(parts: Supervisor, request: Set) -> Promise[SetReply]:
     return answer
 
 
-def _set_pool(parts: Supervisor, request: Set) -> SetReply:
+def _set_pool(parts: Supervisor, request: Set) -> Promise[SetReply]:
     for name in ("load", "seconds"):
         if getattr(request, name) is not UNSET:
             raise InvalidParams(
@@ -81,7 +88,16 @@ def _set_pool(parts: Supervisor, request: Set) -> SetReply:
         pool.resize(request.workers)
     if not isinstance(request.paused, UnsetType):
         pool.pause(paused=request.paused)
-    return SetReply(kind="pool", name=request.name)
+    answer: Promise[SetReply] = Promise()
+
+    def staffed(done: Promise[list[int]]) -> None:
+        if done.error is not None:
+            answer.reject(done.error)
+        else:
+            answer.resolve(SetReply(kind="pool", name=request.name))
+
+    pool.staffed().when_settled(staffed)
+    return answer
 
 
 def _names(parts: Supervisor) -> list[str]:
