@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import itertools
 import os
 import select
 import sys
@@ -159,8 +161,18 @@ def wait_gone(pid: int) -> bool:
 
 
 def open_descriptors(pid: int | str = "self") -> int:
-    """How many descriptors a process has."""
+    """How many descriptors a process has; of this one, after what earlier tests left has been collected."""
+    if pid == "self":
+        gc.collect()
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def limit_that_leaves(spare: int) -> int:
+    """The limit of open files under which this process can open ``spare`` more: the limit is one of numbers, and there
+    may be gaps among those in use.
+    """
+    used = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+    return next(itertools.islice((number for number in itertools.count() if number not in used), spare, None))
 
 
 def own_children() -> set[int]:

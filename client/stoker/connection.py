@@ -310,6 +310,8 @@ class Connection:
         return taken
 
     def _check_loss(self, link: Link) -> None:
+        if link is not self._link:
+            return  # given up a moment ago, for what it said; it is closed
         why = link.loss()
         if why is not None:
             if not link.torn:

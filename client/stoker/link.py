@@ -154,6 +154,7 @@ class Link:
         self.inbox: list[bytes] = []
         # kept from one time to the next: should a handler raise as soon as signals are held back, it is put back
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._holding = False
         self._socket = _open(kind)
         self._monitor = _watch(self._socket)
         # the compiled methods under pyzmq's Python ones
@@ -222,10 +223,16 @@ class Link:
             self._pass_unguarded(message)
             return
         try:
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+            if not self._holding:
+                self._mask = mask
+            self._holding = True
             self._pass_unguarded(message)
         finally:
+            # A handler may raise right here, when another thread drew the signal. The mask is then not put back, which
+            # the next message makes good: it must not take the signals held back here for ones its user holds back.
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            self._holding = False
 
     def _pass_unguarded(self, message: Callable[[], object]) -> None:
         self.torn = True

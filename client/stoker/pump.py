@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from stoker.bell import Bell
 from stoker.link import HELD_BACK
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Pump:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._thread: threading.Thread | None = None
-        self._event = threading.Event()
+        self._bell = Bell()
         self._calls: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._flush_at: float | None = None
         self._stopped = False
@@ -40,7 +41,7 @@ class Pump:
     @property
     def settled(self) -> object:
         """True when the pump has something better to do than to receive."""
-        return self._calls or self._stopped or self._event.is_set()
+        return self._calls or self._stopped or self._bell.rung
 
     def flush_soon(self) -> None:
         """See to it that the open batch leaves, if nobody sends it earlier."""
@@ -65,12 +66,12 @@ class Pump:
 
     def rouse(self) -> None:
         """Look again at what there is to do."""
-        self._event.set()
+        self._bell.ring()
 
     def stop(self) -> None:
         """End the thread when it has made the calls that were asked for."""
         self._stopped = True
-        self._event.set()
+        self._bell.ring()
         self._connection.turns.wake()
 
     def join(self) -> None:
@@ -81,8 +82,8 @@ class Pump:
     def _wake(self) -> None:
         if self._thread is None and not self._stopped:
             self._start()
-        if not self._event.is_set():
-            self._event.set()
+        if not self._bell.rung:
+            self._bell.ring()
             self._connection.turns.wake()
 
     def _start(self) -> None:
@@ -98,7 +99,7 @@ class Pump:
     def _run(self, mask: set[int]) -> None:
         connection = self._connection
         while True:
-            self._event.clear()
+            self._bell.hush()
             with connection.lock:
                 calls, self._calls = self._calls, []
                 if self._stopped and not calls:
@@ -113,7 +114,7 @@ class Pump:
             self._flush_if_due()
             timeout = None if self._flush_at is None else max(self._flush_at - time.monotonic(), 0)
             if not self.unattended or not connection.lead(self, timeout):
-                self._event.wait(timeout)
+                self._bell.wait(timeout)
 
     def _flush_if_due(self) -> None:
         if self._flush_at is None or time.monotonic() < self._flush_at:

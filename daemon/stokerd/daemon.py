@@ -34,6 +34,7 @@ from stokerd.control.handlers import jobs as job_handlers
 from stokerd.control.handlers import names as name_handlers
 from stokerd.control.handlers import objects as object_handlers
 from stokerd.control.handlers import processes as process_handlers
+from stokerd.control.jobspec import interpreter
 from stokerd.control.listener import Listener, open_both
 from stokerd.control.publisher import Publisher
 from stokerd.control.selfcheck import SelfCheck
@@ -114,7 +115,7 @@ def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
 def own_environment() -> Environment:
     """Where the functions of a client live that does not say: this interpreter, started here."""
     cwd = str(Path.cwd())
-    return Environment(executable=sys.executable, cwd=cwd, path=(cwd, *sys.path[1:]))
+    return Environment(executable=interpreter(sys.executable), cwd=cwd, path=(cwd, *sys.path[1:]))
 
 
 class Daemon:

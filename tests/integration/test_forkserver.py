@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.forking import DEADLINE, Forking, Running, open_descriptors, own_children, wait_gone
+from tests.forking import DEADLINE, Forking, Running, limit_that_leaves, open_descriptors, own_children, wait_gone
 
 from stoker.errors import ShuttingDown, Unavailable
 from stoker.protocol.events import ForkserverEnded, ForkserverStarted
@@ -491,7 +491,7 @@ def test_a_daemon_without_free_descriptors_refuses_and_leaks_nothing(forking: Fo
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = open_descriptors()
     for spare in range(4):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (before - 1 + spare, limits[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit_that_leaves(spare), limits[1]))
         try:
             with pytest.raises(Unavailable):
                 forking.fork("nothing", channel=True, page_bytes=4096, capture=True, pipes=spare % 2 == 0)

@@ -16,6 +16,7 @@ import threading
 import time
 from typing import NamedTuple
 
+from stoker.bell import Bell
 from stoker.connection import Connection  # first: exit handlers run in reverse, and it closes what ours needs
 from stoker.errors import StokerError
 
@@ -34,7 +35,7 @@ class _Owed(NamedTuple):
 
 _owed: dict[tuple[int, str], _Owed] = {}
 """By connection and holder: a holder has at most one such loan, since its next call settles it."""
-_wake = threading.Event()
+_wake = Bell()
 _thread: threading.Thread | None = None
 
 
@@ -43,8 +44,8 @@ def owe(connection: Connection, holder: str, queue: str, delivery: int) -> None:
     _owed[id(connection), holder] = _Owed(connection, queue, delivery, time.monotonic())
     if _thread is None or not _thread.is_alive():
         _start()
-    if not _wake.is_set():
-        _wake.set()
+    if not _wake.rung:
+        _wake.ring()
 
 
 def paid(connection: Connection, holder: str) -> None:
@@ -71,11 +72,10 @@ def _start() -> None:
 def _run() -> None:
     while True:
         _wake.wait()
-        _wake.clear()
         time.sleep(PATIENCE)
         _settle(older_than=PATIENCE, deadline=None)
         if _owed:
-            _wake.set()
+            _wake.ring()
 
 
 def _settle(*, older_than: float, deadline: float | None) -> None:
@@ -94,7 +94,7 @@ def _after_fork() -> None:
     """What the parent has taken is the parent's to acknowledge."""
     global _thread, _wake
     _owed.clear()
-    _thread, _wake = None, threading.Event()
+    _thread, _wake = None, Bell()
 
 
 atexit.register(settle)

@@ -8,6 +8,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from stoker.errors import InvalidParams
 from stoker.protocol import codec
 from stoker.protocol.models import Environment
@@ -205,7 +207,19 @@ def checked(environment: Environment) -> Environment:
     if any("\0" in text for text in texts):
         raise InvalidParams("environment: a path or variable holds a zero byte")
     _check_variables("environment", environment.env)
-    return environment
+    return msgspec.structs.replace(environment, executable=interpreter(environment.executable))
+
+
+def interpreter(executable: str) -> str:
+    """The one name of an interpreter that has several in its directory (python, python3, python3.11).
+
+    So a script and the command line of one virtual environment share their workers.
+    """
+    usual = Path(executable).with_name("python3")
+    try:
+        return str(usual) if usual.samefile(executable) else executable
+    except OSError:
+        return executable
 
 
 def _check_variables(what: str, names: Iterable[str]) -> None:

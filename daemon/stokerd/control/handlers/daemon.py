@@ -6,6 +6,8 @@ import difflib
 import os
 from typing import Any
 
+import msgspec
+
 from stoker.errors import NotFound
 from stoker.protocol.codec import PROTOCOL
 from stoker.protocol.models import DaemonStatus, Limits
@@ -36,7 +38,7 @@ from stokerd.supervisor import Supervisor
 def hello(parts: Supervisor, caller: Caller, request: Hello) -> HelloReply:
     """Open a session."""
     if request.environment is not None:
-        checked(request.environment)
+        request = msgspec.structs.replace(request, environment=checked(request.environment))
     parts.sessions.open(caller.session, request)
     info = parts.life.info()
     limits = parts.config.limits
