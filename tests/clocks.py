@@ -26,6 +26,7 @@ class HandClock:
     def __init__(self) -> None:
         self.now = 1000.0
         self.watched: dict[int, Callable[[], object]] = {}
+        self.watched_for_room: dict[int, Callable[[], object]] = {}
         self._queue: list[tuple[float, int, HandTimer]] = []
         self._count = itertools.count()
 
@@ -56,12 +57,12 @@ class HandClock:
         self.watched.pop(fd, None)
 
     def watch_write(self, fd: int, call: Callable[..., object], *args: Any) -> None:
-        """Not needed so far."""
-        raise NotImplementedError
+        """Call when ``fd`` can be written to and is looked at."""
+        self.watched_for_room[fd] = lambda: call(*args)
 
     def unwatch_write(self, fd: int) -> None:
-        """Not needed so far."""
-        raise NotImplementedError
+        """Do not look at it any more."""
+        self.watched_for_room.pop(fd, None)
 
     def turn(self, seconds: float = 0.0) -> None:
         """Let time pass, and call what is due on the way."""
@@ -75,12 +76,13 @@ class HandClock:
         self.now = until
 
     def look(self, deadline: float = 30.0) -> bool:
-        """Wait until a watched descriptor can be read, and call whoever watches; False when none could in time."""
-        ready = select.select(list(self.watched), [], [], deadline)[0]
-        for fd in ready:
-            if fd in self.watched:
-                self.watched[fd]()
-        return bool(ready)
+        """Wait until a watched descriptor is ready, and call whoever watches; False when none was in time."""
+        readable, writable, _ = select.select(list(self.watched), list(self.watched_for_room), [], deadline)
+        for ready, watched in ((readable, self.watched), (writable, self.watched_for_room)):
+            for fd in ready:
+                if fd in watched:
+                    watched[fd]()
+        return bool(readable or writable)
 
     def pending(self) -> int:
         """Calls that would still be made."""

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.daemons import RunningDaemon
@@ -28,8 +29,8 @@ def start_daemon(short_path: Path) -> Iterator[StartDaemon]:
     started: list[RunningDaemon] = []
     numbers = itertools.count(1)
 
-    def start(*arguments: str, config: str | None = None, cwd: Path | None = None) -> RunningDaemon:
-        daemon = RunningDaemon(short_path / str(next(numbers)), *arguments, config=config, cwd=cwd)
+    def start(*arguments: str, directory: Path | None = None, **options: Any) -> RunningDaemon:
+        daemon = RunningDaemon(directory or short_path / str(next(numbers)), *arguments, **options)
         started.append(daemon)
         return daemon
 

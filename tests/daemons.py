@@ -21,10 +21,29 @@ DEADLINE = 30.0
 """Seconds after which a wait has failed: long, because machines are shared, and never reached when all is well."""
 
 
-class RunningDaemon:
-    """One ``python -m stokerd`` with its socket in a directory of its own."""
+STOKERD = (sys.executable, "-m", "stokerd")
 
-    def __init__(self, directory: Path, *arguments: str, config: str | None = None, cwd: Path | None = None) -> None:
+
+class RunningDaemon:
+    """One ``python -m stokerd`` with its socket in a directory of its own.
+
+    Args:
+        directory: where its socket, its state and its log are; of one that has died, it takes them over.
+        arguments: of the command line.
+        config: the text of its configuration file.
+        cwd: where it is started.
+        program: what is executed in place of ``python -m stokerd``: something that becomes it in the same process.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        config: str | None = None,
+        cwd: Path | None = None,
+        program: tuple[str, ...] = STOKERD,
+    ) -> None:
+        self.program = program
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.path = directory / "s.sock"
@@ -40,7 +59,7 @@ class RunningDaemon:
         with self.log_path.open("wb") as log:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "stokerd", "--socket", self.endpoint, "--log-level", "debug"),
+                    *(*self.program, "--socket", self.endpoint, "--log-level", "debug"),
                     *("--state-dir", str(self.directory / "state"), "--ready-fd", str(theirs), *arguments),
                 ],
                 pass_fds=(theirs,),

@@ -5,9 +5,11 @@ Names are imported on first use, so that a program pays only for what it touches
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stoker import aio
     from stoker.client import Client
     from stoker.default import default_client
     from stoker.errors import (
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     )
     from stoker.executor import Executor
     from stoker.job import Job, KeptJob
+    from stoker.progressing import progress
     from stoker.shared import (
         Array,
         Barrier,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         SimpleQueue,
         Value,
     )
+    from stoker.watching import gather, watch
 
 __version__ = "0.1.0"
 
@@ -83,9 +87,14 @@ __all__ = [
     "Value",
     "WorkerDied",
     "__version__",
+    "aio",
     "default_client",
+    "gather",
+    "progress",
+    "watch",
 ]
 
+_MODULES = ("aio",)
 _SHARED = (
     "Array",
     "Barrier",
@@ -111,6 +120,9 @@ _HOMES = {
     "Job": "job",
     "KeptJob": "job",
     "default_client": "default",
+    "gather": "watching",
+    "progress": "progressing",
+    "watch": "watching",
     **dict.fromkeys(_SHARED, "shared"),
 }
 
@@ -120,9 +132,23 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"stoker.{_HOMES.get(name, 'errors')}"), name)
+    if name in _MODULES:
+        value: Any = importlib.import_module(f"stoker.{name}")
+    else:
+        value = getattr(importlib.import_module(f"stoker.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
+    if "IPython" in sys.modules:
+        _settle_in()
     return value
+
+
+def _settle_in() -> None:
+    """Under IPython: how jobs look, and that an interrupted cell cancels what it waited for."""
+    shell = sys.modules["IPython"].get_ipython()
+    if shell is not None and "stoker.integrations.ipython" not in sys.modules:
+        from stoker.integrations.ipython import load_ipython_extension
+
+        load_ipython_extension(shell)
 
 
 def __dir__() -> list[str]:

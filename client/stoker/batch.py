@@ -12,11 +12,12 @@ from __future__ import annotations
 import sys
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from stoker.connection import Connection
-from stoker.errors import ConnectionClosed, InternalError, MalformedMessage, StokerError, UnknownFunction
+from stoker.errors import ConnectionClosed, InternalError, MalformedMessage, QueueFull, StokerError, UnknownFunction
 from stoker.functions import Packed
 from stoker.job import Held, Job
 from stoker.protocol.codec import Frame
@@ -44,9 +45,10 @@ class Template:
         early: ask for the ids at once.
         job: the class of its jobs.
         on_settled: told of the jobs that have settled, in the pump's thread.
+        block: where the queue is full, send it again when there is room.
     """
 
-    __slots__ = ("early", "job", "on_settled", "options", "packed", "shape")
+    __slots__ = ("alone", "block", "early", "job", "on_settled", "options", "packed", "shape")
 
     def __init__(
         self,
@@ -57,7 +59,11 @@ class Template:
         early: bool = False,
         job: type[Job] = Job,
         on_settled: Callable[[Sequence[Job]], None] | None = None,
+        block: bool = True,
     ) -> None:
+        self.block = block
+        self.alone = "key" in (options or {})
+        """Each job leaves by itself: a key is one job's."""
         self.packed = packed
         self.shape = shape
         self.options = {"name": packed.name, **(options or {})}
@@ -121,7 +127,7 @@ class Batch:
     @property
     def full(self) -> bool:
         """True when it should leave."""
-        return len(self.jobs) >= MAX_JOBS or self.size >= MAX_BYTES
+        return len(self.jobs) >= MAX_JOBS or self.size >= MAX_BYTES or self.template.alone
 
     def post(self) -> None:
         """Hand it over to the daemon."""
@@ -185,9 +191,32 @@ class Batch:
             self.outbox.upload_again(self.template.packed)
             self.outbox.repost(self)
             return
+        if isinstance(error, QueueFull) and self.template.block:
+            if not never_fits(error, len(self.jobs), self.size):
+                self.outbox.await_room(self)
+                return
+            if len(self.jobs) > 1:
+                second = self._split()
+                self.outbox.await_room(self)
+                self.outbox.await_room(second)
+                return
         if isinstance(error, UnknownFunction):
             error = self.outbox.refusal(self.template.packed) or error
         self._close(lambda: type(error)(error.message, hint=error.hint, data=error.data))
+
+    def _split(self) -> Batch:
+        """Give the second half of its jobs to a batch of their own: together they are more than a queue ever holds."""
+        half = len(self.jobs) // 2
+        pickles = b"".join(self._pickles)
+        at = sum(self._lengths[:half])
+        second = Batch(self.outbox, self.template)
+        second.jobs, self.jobs = self.jobs[half:], self.jobs[:half]
+        second._lengths, self._lengths = self._lengths[half:], self._lengths[:half]
+        second._pickles, self._pickles = [pickles[at:]], [pickles[:at]]
+        second.size, self.size = len(pickles) - at, at
+        for row, job in enumerate(second.jobs):
+            job.move(second, row)
+        return second
 
     def _close(self, error: Callable[[], StokerError]) -> None:
         unanswered = [job for job in self.jobs if job.settled is None]
@@ -206,6 +235,42 @@ class Batch:
             self.outbox.connection.pump.call_soon(self.template.on_settled, jobs)
 
 
+def never_fits(error: QueueFull, jobs: int, size: int) -> bool:
+    """Whether what was refused is more than the queue holds even when it is empty.
+
+    Args:
+        error: the refusal; its data has the limit, and ``bytes`` where the limit is one of bytes.
+        jobs: how many jobs were refused together.
+        size: bytes of their arguments.
+    """
+    limit = error.data.get("limit")
+    return isinstance(limit, int) and (size if "bytes" in error.data else jobs) > limit
+
+
+class _Seeking:
+    """The completion of asking for room for a batch."""
+
+    def __init__(self, outbox: Outbox, batch: Batch) -> None:
+        self._outbox, self._batch = outbox, batch
+        self.settled = False
+
+    def part(self, result: dict[str, Any], payload: Sequence[Frame]) -> None:
+        """There are none."""
+
+    def finish(self, result: dict[str, Any], payload: Sequence[Frame]) -> None:  # noqa: ARG002 - as every completion
+        """There is room."""
+        self._end(None)
+
+    def fail(self, error: StokerError) -> None:
+        """Nobody can tell any more."""
+        self._end(error)
+
+    def _end(self, error: StokerError | None) -> None:
+        if not self.settled:
+            self.settled = True
+            self._outbox.found_room(self, self._batch, error)
+
+
 class Outbox:
     """One connection's way out for jobs: the batch that is being gathered, and what has been uploaded.
 
@@ -216,6 +281,7 @@ class Outbox:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._open: Batch | None = None
+        self._refused: deque[_Seeking] = deque()
         self._uploaded: dict[str, tuple[int, Exchange]] = {}
         connection.gathered = self
 
@@ -225,6 +291,8 @@ class Outbox:
         Raises:
             ConnectionFailed: it could not be sent and is not going to be.
         """
+        if self._refused:
+            self._stand_in_line()
         with self.connection.lock:
             batch = self._open
             if batch is not None and (batch.template is not template or batch.sent):
@@ -249,6 +317,42 @@ class Outbox:
         else:
             self.connection.pump.flush_soon()
         return job
+
+    def await_room(self, batch: Batch) -> None:
+        """The queue is full: send the batch again when the daemon says that there is room.
+
+        Nothing new is gathered meanwhile: a program that submits faster than the pool works waits, and does not grow.
+        """
+        params = {
+            "pool": batch.template.options.get("pool", "default"),
+            "jobs": len(batch.jobs),
+            "bytes": batch.size,
+        }
+        seeking = _Seeking(self, batch)
+        self._refused.append(seeking)
+        self.connection.pump.attend()  # somebody has to hear of it, whether anybody waits or not
+        try:
+            self.connection.send("room", params, (), seeking)
+        except StokerError as why:
+            seeking.fail(why)
+
+    def _stand_in_line(self) -> None:
+        """Wait until what was refused has been sent again; not in the pump's thread, which has to hear of it."""
+        while not self.connection.pump.is_current():
+            with self.connection.lock:
+                first = self._refused[0] if self._refused else None
+            if first is None:
+                return
+            self.connection.wait(first)
+
+    def found_room(self, seeking: _Seeking, batch: Batch, error: StokerError | None) -> None:
+        """There is room for a batch, or there never will be."""
+        self._refused.remove(seeking)
+        self.connection.pump.release()
+        if error is None:
+            self.repost(batch)
+        else:
+            batch.fail(error)
 
     @property
     def opened(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,11 +11,12 @@ from stoker import __version__, environment
 from stoker.batch import Outbox
 from stoker.connection import Connection
 from stoker.control import DaemonCalls, JobCalls, LoadCalls
-from stoker.functions import Packer
+from stoker.functions import Packer, pack_value
 from stoker.submitter import Submitter
 
 if TYPE_CHECKING:
     from stoker.events import Listener
+    from stoker.protocol.requests import StartReply
 
 
 class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
@@ -50,6 +51,48 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
     def endpoint(self) -> str:
         """Where the daemon listens."""
         return self.connection.url
+
+    def start_pool(
+        self,
+        name: str,
+        *,
+        workers: int | None = None,
+        max_jobs: int | None = None,
+        memory_bytes: int | None = None,
+        initializer: Callable[..., Any] | str | None = None,
+        initargs: Sequence[Any] = (),
+        owned: bool = False,
+    ) -> StartReply:
+        """As :meth:`stoker.control.LoadCalls.start_pool`; ``initializer`` may be a function, which travels with its
+        pickled arguments.
+        """
+        if initializer is None or isinstance(initializer, str):
+            return super().start_pool(
+                name,
+                workers=workers,
+                max_jobs=max_jobs,
+                memory_bytes=memory_bytes,
+                initializer=initializer,
+                initargs=initargs,
+                owned=owned,
+            )
+        from stoker.control import ask
+        from stoker.protocol.requests import Initializer, PickleSpec, StartPool
+
+        packed = self._packer.pack(initializer)
+        with self.connection.lock:
+            self.outbox.upload(packed)
+        arguments = pack_value((tuple(initargs), {}))
+        first = PickleSpec(function=packed.function, lengths=len(arguments).to_bytes(4, "little"))
+        request = StartPool(
+            name=name,
+            workers=workers,
+            max_jobs=max_jobs,
+            memory_bytes=memory_bytes,
+            initializer=Initializer(pickle=first),
+            owned=owned,
+        )
+        return ask(self.connection, request, payload=(arguments,))
 
     def listen(self, topics: Iterable[str] = ()) -> Listener:
         """Events as they happen: iterate over it.

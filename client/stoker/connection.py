@@ -1,17 +1,21 @@
-"""A connection to a daemon for threads: a thin driver of :class:`~stoker.session.Session` over a ZeroMQ socket.
+"""A connection to a daemon for threads: a thin driver of :class:`~stoker.session.Session` over a link.
+
+*Two kinds of link.* Where the daemon has a direct channel beside its control socket, that is taken
+(:mod:`stoker.local`), else ZeroMQ (:mod:`stoker.link`), which is not even imported before it is needed. Either does the
+same. ``STOKER_TRANSPORT`` = ``direct`` or ``zmq`` insists on one.
 
 *Leader and followers.* There is no receiving thread. Of the threads that wait for an answer one leads: it blocks on the
 socket's descriptor and hands what arrives to whomever it belongs, so a sequential caller pays for no thread switch. The
 others, the followers, sleep on a gate of their own until what they wait for is there, or until they inherit the lead.
 Where nobody waits, :mod:`stoker.pump` leads.
 
-*The edge.* A send may swallow the signal that something has arrived. A thread that sends while another one sleeps on
-the descriptor therefore takes in what is there, and wakes the leader if there was anything.
+*The edge.* With ZeroMQ a send may swallow the signal that something has arrived. A thread that sends while another one
+sleeps on the descriptor therefore takes in what is there, and wakes the leader if there was anything.
 
 *Loss.* When the daemon goes away, everything under way fails with :class:`~stoker.errors.DaemonLost` at once. The
 next request connects afresh, once.
 
-This module needs zmq and msgpack only, so that the short verbs of the CLI start fast.
+This module needs msgpack only, and zmq where that is spoken, so that the short verbs of the CLI start fast.
 """
 
 from __future__ import annotations
@@ -22,13 +26,21 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from stoker.errors import ConnectionClosed, DeadlineExceeded, MalformedMessage, StokerError
-from stoker.link import Link
+from stoker import local
+from stoker.errors import (
+    BadEndpoint,
+    ConnectionClosed,
+    ConnectionFailed,
+    DeadlineExceeded,
+    MalformedMessage,
+    StokerError,
+)
 from stoker.protocol.codec import Frame
 from stoker.pump import Pump
+from stoker.refusal import probe
 from stoker.session import Completion, Exchange, Session
 from stoker.turns import Slot, Turns
 
@@ -37,6 +49,58 @@ GREETING_DEADLINE = 30.0
 
 FAREWELL = 0.5
 """Seconds that the end of the process waits for the daemon to have read what it was sent."""
+
+CONNECTING = 5.0
+"""Seconds within which a daemon must accept a connection."""
+
+
+class Link(Protocol):
+    """What carries messages; see :class:`stoker.link.Link` and :class:`stoker.local.DirectLink`."""
+
+    edgy: bool
+    torn: bool
+    descriptors: tuple[int, ...]
+
+    @property
+    def unsent(self) -> bool: ...  # noqa: D102 - all of them are described there
+    @property
+    def suspect(self) -> bool: ...  # noqa: D102
+    @property
+    def bounced(self) -> bool: ...  # noqa: D102
+    def send(self, frames: Sequence[Frame], sent: list[None]) -> None: ...  # noqa: D102
+    def flush(self) -> None: ...  # noqa: D102
+    def look(self, ready: set[int]) -> None: ...  # noqa: D102
+    def seek(self) -> None: ...  # noqa: D102
+    def receive(self) -> Sequence[Frame] | None: ...  # noqa: D102
+    def delivered(self) -> None: ...  # noqa: D102
+    def loss(self) -> ConnectionFailed | None: ...  # noqa: D102
+    def abandon(self) -> None: ...  # noqa: D102
+    def close(self, linger: int = ...) -> None: ...  # noqa: D102
+
+
+def reach(url: str) -> Link:
+    """A link to the daemon at ``url``: the direct channel where there is one, else ZeroMQ.
+
+    Raises:
+        BadEndpoint: ``STOKER_TRANSPORT`` is none of the words that it may be.
+        ConnectionFailed: the daemon cannot be reached.
+    """
+    wanted = os.environ.get("STOKER_TRANSPORT") or "auto"
+    if wanted not in ("auto", "direct", "zmq"):
+        raise BadEndpoint(
+            f"STOKER_TRANSPORT is {wanted!r}, and there is no such transport", hint="use auto, direct or zmq"
+        )
+    if wanted == "direct" or (wanted == "auto" and url.startswith("ipc://")):
+        try:
+            return local.reach(url, CONNECTING)
+        except ConnectionFailed:  # an older daemon, or none
+            if wanted == "direct":
+                raise
+        if (why := probe(url, CONNECTING)) is not None:  # without ZeroMQ, which would take longer to say so
+            raise why
+    from stoker.link import Link as ZmqLink
+
+    return ZmqLink(url, timeout=CONNECTING)
 
 
 class Gathered(Protocol):
@@ -72,13 +136,15 @@ class Connection:
         timeout: seconds that a call may take unless it says otherwise; None: for ever.
 
     Raises:
-        ConnectionFailed: see :func:`stoker.link.explain`.
+        ConnectionFailed: see :func:`stoker.refusal.explain`.
     """
 
     def __init__(self, url: str, *, hello: dict[str, Any] | None = None, timeout: float | None = None) -> None:
         self.url = url
         self.timeout = timeout
         self.gathered: Gathered = _Nothing()
+        self.posted: Gathered = _Nothing()
+        """What must leave before any other request."""
         self.generation = 0
         """How often it has connected; what a session knew is forgotten when this changes."""
         self._hello = hello
@@ -94,7 +160,13 @@ class Connection:
         self.turns = Turns()
         self.pump = Pump(self)
         self.session = Session()
+        self.lenders = 0
+        """Threads that wait inside a job, which lends its slot meanwhile: see :mod:`stoker.lending`."""
         self._link: Link | None = None
+        self.baskets: dict[tuple[str, str], Any] = {}
+        """What :mod:`stoker.shared.taking` has at hand, by queue and thread."""
+        self._seen_off: Link | None = None
+        """The link whose unsent messages the pump has been told of."""
         self._greeting: Exchange | None = None
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -153,16 +225,58 @@ class Connection:
         """
         sent = [] if sent is None else sent
         with self.lock:
+            if self.posted.opened is not None:
+                self.posted.flush()
             link = self.connect()
             number, frames = self.session.request(method, params, payload, completion)
             try:
                 link.send(frames, sent)
+                if link.bounced and self.session.outstanding == 1:
+                    # it was gone before, and nobody had asked it for anything since: this cannot be done twice
+                    link = self._again(link, frames, number, completion)
             finally:
                 if not sent:
                     self.session.forget(number)
-            if self.turns.asleep and self._take_in(link, None):
+            if link.unsent:
+                self._see_off(link)
+            if link.edgy and self.turns.asleep and self._take_in(link, None):
                 self.turns.wake()
         return number
+
+    def tell(self, method: str, params: dict[str, Any], on_error: Callable[[StokerError], object]) -> None:
+        """Ask for something that is dealt with at once, and go on; only a failure is answered.
+
+        Args:
+            method: the word on the wire.
+            params: a MessagePack-able map.
+            on_error: told of a failure, before any later request is answered, by whichever thread receives it and with
+                the lock held.
+        """
+        with self.lock:
+            if self.posted.opened is not None:
+                self.posted.flush()
+            link = self.connect()
+            link.send(self.session.tell(method, params, on_error), [])
+            if link.unsent:
+                self._see_off(link)
+            if link.edgy and self.turns.asleep and self._take_in(link, None):
+                self.turns.wake()
+
+    def _again(self, gone: Link, frames: Sequence[Frame], number: int, completion: Completion) -> Link:
+        """Send by a new link what could not leave by one that had been given up by the other side."""
+        self.session.forget(number)
+        self._lose(gone, gone.loss() or _closed())
+        link = self.connect()
+        self.session.adopt(number, completion)
+        link.send(frames, [])
+        return link
+
+    def _see_off(self, link: Link) -> None:
+        """Something waits for room in the socket: whoever leads sends it, and somebody has to."""
+        if link is not self._seen_off:
+            self._seen_off = link
+            self.pump.attend()
+        self.turns.wake()
 
     @property
     def greeting(self) -> dict[str, Any]:
@@ -195,7 +309,7 @@ class Connection:
         gate: threading.Lock | None = None
         try:
             with self.lock:
-                self.gathered.flush()
+                self.flush()
             while not slot.settled and not self._lead(slot, deadline):
                 gate = threading.Lock()
                 gate.acquire()
@@ -222,19 +336,33 @@ class Connection:
         finally:
             self._leave(None)
 
+    def flush(self) -> None:
+        """Send what is gathered. Called with the lock held."""
+        if self.posted.opened is not None:
+            self.posted.flush()
+        self.gathered.flush()
+
+    @property
+    def opened(self) -> float | None:
+        """Since when the first of what is gathered waits; None where nothing does."""
+        return min((since for since in (self.gathered.opened, self.posted.opened) if since is not None), default=None)
+
     def progress(self) -> None:
         """Take in what has arrived, without waiting, and send what is gathered."""
         with self.lock:
-            self.gathered.flush()
+            self.flush()
             if self._link is not None and not self.turns.leader:
+                self._link.seek()
                 self._take_in(self._link, None)
                 if self._link is not None:
                     self._check_loss(self._link)
 
     def take_in(self) -> None:
         """Deliver what has arrived. Called with the lock held."""
-        if self._link is not None and self._take_in(self._link, None):
-            self.turns.wake()
+        if self._link is not None:
+            self._link.seek()
+            if self._take_in(self._link, None):
+                self.turns.wake()
 
     def _lead(self, slot: Slot, deadline: float | None) -> bool:
         ready: set[int] = set()
@@ -246,22 +374,37 @@ class Connection:
                 if link is None:
                     return True
                 self._serve(link, slot, ready)
-                now = time.monotonic() if deadline is not None or self.session.next_deadline is not None else 0.0
-                self.session.expire(now)
-                if slot.settled or (deadline is not None and now >= deadline):
+                if slot.settled:
                     return True
-                due = self.session.next_deadline
-                nearest = min((moment for moment in (deadline, due) if moment is not None), default=None)
+                left = None
+                if (due := self.session.next_deadline) is not None or deadline is not None:
+                    now = time.monotonic()
+                    if due is not None:
+                        self.session.expire(now)
+                        due = self.session.next_deadline
+                    if slot.settled or (deadline is not None and now >= deadline):
+                        return True
+                    left = min((moment - now for moment in (deadline, due) if moment is not None), default=None)
                 self.turns.asleep = link is self._link
             if link is self._link:
-                ready = self.turns.sleep((link.fd, link.monitor_fd), None if nearest is None else nearest - now)
+                writing = link.descriptors[0] if link.unsent else None
+                ready = self.turns.sleep(link.descriptors, left, writing)
 
     def _serve(self, link: Link, slot: Slot, ready: set[int]) -> None:
+        link.look(ready)
+        if link.unsent or self._seen_off is not None:
+            self._flush(link)
         self._take_in(link, slot)
-        if link.monitor_fd in ready:
+        if link.suspect:
             self._check_loss(link)
         if self._greeting is not None and self._greeting.error is not None:
             self._lose(link, self._greeting.error)
+
+    def _flush(self, link: Link) -> None:
+        link.flush()
+        if not link.unsent and self._seen_off is not None:
+            self._seen_off = None
+            self.pump.release()
 
     def _leave(self, gate: threading.Lock | None) -> None:
         with self.lock:
@@ -279,10 +422,10 @@ class Connection:
         """
         if self._closed:
             raise _closed()
-        if self._link is not None and (self._link.torn or not self.session.outstanding):
+        if self._link is not None and (self._link.torn or (self._link.edgy and not self.session.outstanding)):
             self._check_loss(self._link)
         if self._link is None:
-            self._link = Link(self.url)
+            self._link = reach(self.url)
             self.generation += 1
             if self._hello is not None:
                 self._greeting = greeting = Exchange()
@@ -297,14 +440,14 @@ class Connection:
             self._check_loss(link)
             return True
         taken = False
-        while not (slot is not None and slot.settled) and link.receive():
+        try:
+            while not (slot is not None and slot.settled) and (frames := link.receive()) is not None:
+                taken = True
+                self.session.receive(frames)
+                link.delivered()
+        except MalformedMessage as why:
+            self._lose(link, why)
             taken = True
-            try:
-                self.session.receive(link.inbox)
-            except MalformedMessage as why:
-                self._lose(link, why)
-                break
-            link.inbox.clear()
         if taken:
             self.turns.open_gates()
         return taken
@@ -322,7 +465,9 @@ class Connection:
         if link is not self._link:
             return
         self._link = None
-        link.inbox.clear()
+        if self._seen_off is not None:
+            self._seen_off = None
+            self.pump.release()
         link.close(0)
         self.session.fail_all(lambda: type(why)(why.message, hint=why.hint))
         self.turns.open_gates()
@@ -336,7 +481,7 @@ class Connection:
             if self._closed:
                 return
             if self._link is not None:
-                self.gathered.flush()
+                self.flush()
             self._closed = True
             link, self._link = self._link, None
             self.session.fail_all(_closed)
@@ -349,26 +494,43 @@ class Connection:
 
     def after_fork(self) -> None:
         """In a forked child: leave everything that is the parent's alone, and connect afresh on first use."""
-        _inherited.append(self._link)
+        if self._link is not None:
+            self._link.abandon()
+            _inherited.append(self._link)
         abandoned = self.session
         self._renew()
         abandoned.fail_all(
             lambda: ConnectionClosed("this request belongs to the parent process", hint="ask again in this one")
         )
         self.gathered.drop()
+        self.posted.drop()
+
+    @property
+    def direct(self) -> bool:
+        """Whether its link is the direct channel, at present."""
+        return self._link is not None and not self._link.edgy
+
+    def see_off(self) -> None:
+        """See to it that what was handed in reaches the daemon, though nobody waits for it any more."""
+        self.progress()
+        if self.session.outstanding and not self._closed:
+            self.call("ping", {}, timeout=FAREWELL)
 
     def farewell(self) -> None:
-        """At exit: what was handed in reaches the daemon, though nobody waits for it any more."""
+        """At exit."""
         with contextlib.suppress(StokerError):
-            self.progress()
-            if self.session.outstanding and not self._closed:
-                self.call("ping", {}, timeout=FAREWELL)
+            self.see_off()
         self.close()
 
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
-_inherited: list[Link | None] = []
+_inherited: list[Link] = []
 """The parent's links in a forked child: kept, because taking them apart would reach into the parent's sockets."""
+
+
+def open_connections() -> list[Connection]:
+    """All of this process that were not forgotten."""
+    return list(_open)
 
 
 def _closed() -> ConnectionClosed:

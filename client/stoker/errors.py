@@ -100,6 +100,12 @@ class InvalidParams(BadRequest):
     code = "invalid-params"
 
 
+class BadProfile(BadRequest):
+    """A load profile, or a trace in it, can't be followed; ``data`` has the line and the column of what is wrong."""
+
+    code = "bad-profile"
+
+
 class MessageTooLarge(BadRequest):
     """A message or one of its frames is over the limit."""
 
@@ -192,10 +198,40 @@ class WorkerDied(JobError):
     code = "worker-died"
 
 
+class JobQuarantined(JobError):
+    """The job has killed as many workers as one job may, and is not tried again."""
+
+    code = "job-quarantined"
+
+
+class LostWithDaemon(JobError):
+    """The daemon died while the job ran, and the job was not to be run twice."""
+
+    code = "lost-with-daemon"
+
+
+class DependencyFailed(JobError):
+    """A job that had to end well first did not, so this one was not run."""
+
+    code = "dependency-failed"
+
+
+class InitializerFailed(JobError):
+    """What the workers of the pool begin with raised, so that none comes up."""
+
+    code = "initializer-failed"
+
+
 class ResultNotPackable(JobError):
     """The job's value could not be packed to be sent back (as multiprocessing's MaybeEncodingError)."""
 
     code = "result-not-packable"
+
+
+class ArgumentsNotReadable(JobError):
+    """The arguments arrived and cannot be unpickled in the worker."""
+
+    code = "arguments-not-readable"
 
 
 class FunctionNotFound(JobError):
@@ -225,6 +261,18 @@ class QueueFull(Busy):
     """The queue holds as many jobs or bytes as it may."""
 
     code = "queue-full"
+
+
+class TooManyJobs(QueueFull):
+    """The session has as many unfinished jobs as one session may."""
+
+    code = "too-many-jobs"
+
+
+class PoolDraining(Busy):
+    """The pool is being drained and takes no new jobs."""
+
+    code = "pool-draining"
 
 
 class TooManySessions(Busy):
@@ -328,6 +376,13 @@ class StartFailed(StokerError):
     """What was started did not come up: it ended at once, or its effect was not observed."""
 
     code = "start-failed"
+
+
+class StoreUnusable(StokerError):
+    """The folder or the file of durable jobs cannot be used: locked, read-only, full, damaged or of a newer version."""
+
+    code = "store-unusable"
+    exit_code = EXIT_CANNOT_CREATE
 
 
 class IllegalMove(StokerError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -13,7 +13,7 @@ import zmq
 
 from stoker.errors import ConnectionClosed, DeadlineExceeded, MalformedMessage
 from stoker.link import Link
-from stoker.protocol.codec import unpack
+from stoker.protocol.codec import Frame, unpack
 
 if TYPE_CHECKING:
     from stoker.connection import Connection
@@ -124,14 +124,14 @@ class Listener:
             raise DeadlineExceeded("no event in time")
 
     def _take_in(self, link: Link) -> bool:
-        if not link.receive():
+        frames = link.receive()
+        if frames is None:
             why = link.loss()
-            if why is not None and not link.receive():
+            if why is not None and link.receive() is None:
                 raise why
             return why is not None
-        frames = list(link.inbox)
-        link.inbox.clear()
         seq, moment, topic, facts = _read(frames)
+        link.delivered()
         last = self._ready[-1].seq if self._ready else self._seq
         if seq > last:
             missed = 0 if self._topics else seq - last - 1
@@ -146,7 +146,7 @@ class Listener:
             last = seq
 
 
-def _read(frames: list[bytes]) -> tuple[int, float, str, dict[str, Any]]:
+def _read(frames: Sequence[Frame]) -> tuple[int, float, str, dict[str, Any]]:
     try:
         _, body = frames
         seq, moment, topic, facts = unpack(body)

@@ -7,9 +7,11 @@ known by its id, and the daemon keeps its result until it is asked for.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from stoker import lending
 from stoker.errors import DeadlineExceeded, ResultNotPackable, StokerError
 from stoker.protocol.codec import Frame, unpack
 
@@ -57,11 +59,18 @@ class Job:
             StokerError: the daemon did not accept the job.
         """
         batch = self._batch
-        if batch.first_id is None:
+        while batch.first_id is None:
             batch.outbox.connection.wait(batch)
+            if batch is self._batch:
+                break
+            batch = self._batch  # it travels with another one now
         if batch.first_id is None:
             raise self.exception() or StokerError("the job was not accepted")
         return batch.first_id + self._row
+
+    def move(self, batch: Batch, row: int) -> None:
+        """For the driver: it travels with another batch."""
+        self._batch, self._row = batch, row
 
     def done(self) -> bool:
         """True once it has ended, in whichever way."""
@@ -122,7 +131,7 @@ class Job:
         return _info(self._batch.outbox.connection, self.id)
 
     def _outcome(self, timeout: float | None) -> Outcome:
-        if self.settled is None and not self._batch.outbox.connection.wait(self, timeout):
+        if self.settled is None and not lending.wait(self._batch.outbox.connection, self, timeout):
             raise DeadlineExceeded("the job has not ended in time; it goes on", hint="wait longer, or cancel it")
         outcome = self.settled
         assert outcome is not None  # noqa: S101 - wait() says so
@@ -193,9 +202,15 @@ class KeptJob:
             params: dict[str, Any] = {"id": self.id} if timeout is None else {"id": self.id, "timeout": timeout}
             # the daemon keeps the time; should it be stuck, this side gives up a little later
             limit = None if timeout is None else timeout + 5
-            result, payload = self._connection.call("result", params, timeout=limit)
+            result, payload = self._ask(params, limit)
             self._outcome = _of_info(result["job"], payload)
         return self._outcome
+
+    def _ask(self, params: dict[str, Any], limit: float | None) -> tuple[dict[str, Any], Sequence[Frame]]:
+        if not lending.in_job() or self.status().ended is not None:
+            return self._connection.call("result", params, timeout=limit)
+        with lending.lent(self._connection):
+            return self._connection.call("result", params, timeout=limit)
 
     def __repr__(self) -> str:
         return f"<KeptJob {self.id} {self.name}>"

@@ -29,14 +29,10 @@ from typing import Any
 
 import zmq
 
-from stoker.errors import (
-    BadEndpoint,
-    ConnectionFailed,
-    DaemonLost,
-    NobodyListening,
-    PermissionRefused,
-)
+from stoker.errors import BadEndpoint, ConnectionFailed, DaemonLost, NobodyListening, PermissionRefused
+from stoker.interrupts import HELD_BACK
 from stoker.protocol.codec import Frame
+from stoker.refusal import explain, lost, too_slow
 
 LINGER = 500
 """Milliseconds that closing a socket, or the end of the process, waits for what is not yet sent."""
@@ -58,9 +54,6 @@ _LOSSES: dict[int, tuple[type[ConnectionFailed], str]] = {
 _WATCHED = sum(_LOSSES) | _CONNECTED | _HANDSHAKEN
 
 _MAIN = threading.main_thread().ident
-HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-"""Signals whose handlers are known to raise: KeyboardInterrupt, SystemExit, time limits."""
-
 _numbers = itertools.count(1)
 _contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
 
@@ -74,68 +67,6 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     return found
 
 
-def explain(url: str, timeout: float) -> ConnectionFailed:
-    """Why nobody can be reached there: connects plainly, because libzmq does not tell.
-
-    Args:
-        url: ``ipc:///path`` or ``tcp://host:port``.
-        timeout: seconds.
-
-    Returns:
-        NobodyListening: there is no such socket, or nobody accepts on it.
-        PermissionRefused: this user may not connect.
-        BadEndpoint: something that is not a socket lies there, or the host has no address.
-        ConnectionFailed: anything else.
-    """
-    import socket
-
-    try:
-        if url.startswith("ipc://"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plain:
-                plain.settimeout(timeout)
-                plain.connect(url.removeprefix("ipc://"))
-        else:
-            host, port = url.removeprefix("tcp://").rsplit(":", 1)
-            socket.create_connection((host.strip("[]"), int(port)), timeout).close()
-    except socket.gaierror as why:
-        return BadEndpoint(f"{url}: {why.strerror or why}", hint="check the host name for a typing error")
-    except OSError as why:
-        return _of_refusal(url, why)
-    return ConnectionFailed(f"{url} refused a connection and now accepts them", hint="try again")
-
-
-def _of_refusal(url: str, why: OSError) -> ConnectionFailed:
-    path = url.removeprefix("ipc://")
-    if isinstance(why, PermissionError):
-        return PermissionRefused(
-            f"{url}: permission denied", hint="use an account that may use this daemon, or name another one by --socket"
-        )
-    if isinstance(why, FileNotFoundError):
-        return NobodyListening(f"nobody listens at {url}: there is no such socket", hint="start one with `stoker up`")
-    if isinstance(why, ConnectionRefusedError):
-        if path != url and os.path.lexists(path) and not _is_socket(path):
-            return BadEndpoint(f"{path} is not a socket", hint="name the daemon's control socket")
-        return NobodyListening(f"nobody listens at {url}", hint="start a daemon with `stoker up`")
-    if isinstance(why, NotADirectoryError):
-        return BadEndpoint(f"{url}: {why.strerror}", hint="check the path for a typing error")
-    if isinstance(why, TimeoutError):
-        return _too_slow(url)
-    return ConnectionFailed(f"{url}: {why.strerror or why}")
-
-
-def _too_slow(url: str) -> ConnectionFailed:
-    return ConnectionFailed(f"{url} did not accept a connection in time", hint="is the daemon stopped or overloaded?")
-
-
-def _is_socket(path: str) -> bool:
-    import stat
-
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - no pathlib where start-up time counts
-    except OSError:
-        return False
-
-
 class Link:
     """A connected socket. Not thread-safe: its owner has the lock.
 
@@ -146,8 +77,13 @@ class Link:
         topics: for SUB, what to subscribe to.
 
     Raises:
-        ConnectionFailed: see :func:`explain`.
+        ConnectionFailed: see :func:`stoker.refusal.explain`.
     """
+
+    edgy = True
+    """A send may swallow the signal that something has arrived."""
+    unsent = False
+    """libzmq has a thread that sends what waits."""
 
     def __init__(self, url: str, *, timeout: float = 5.0, kind: int = zmq.DEALER, topics: Sequence[str] = ()) -> None:
         self.url = url
@@ -169,6 +105,11 @@ class Link:
             self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         self.fd = int(self._get(zmq.FD))
         self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+        self.descriptors: tuple[int, ...] = (self.fd, self.monitor_fd)
+        self.suspect = False
+        """True if :meth:`loss` has something to say."""
+        self.bounced = False
+        """True if the last message cannot have been delivered: which ZeroMQ never says."""
         try:
             self._socket.connect(url)
             self._await_connected(timeout)
@@ -189,7 +130,7 @@ class Link:
             if self.connected:
                 return
             if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
-                raise _too_slow(self.url)
+                raise too_slow(self.url)
 
     def send(self, frames: Sequence[Frame], sent: list[None]) -> None:
         """Hand one message to libzmq; never blocks (there is no high-water mark), never tears.
@@ -203,19 +144,29 @@ class Link:
         steps = itertools.chain(map(self._send, frames, flags, copies), map(sent.append, (None,)))
         self._pass(partial(deque, steps, 0))
 
-    def receive(self) -> bool:
-        """Put the next message into ``inbox``; the caller clears it when it has dealt with it.
+    def flush(self) -> None:
+        """Nothing to do: see :attr:`unsent`."""
 
-        Returns:
-            False when there is none.
-        """
+    def look(self, ready: set[int]) -> None:
+        """Take note of what poll has found."""
+        self.suspect = self.monitor_fd in ready
+
+    def seek(self) -> None:
+        """Nothing to do: :meth:`receive` always asks the socket."""
+
+    def receive(self) -> Sequence[Frame] | None:
+        """The next message; :meth:`delivered` takes it out. None when there is none."""
         inbox = self.inbox
         if not inbox:
             if not self._get(_EVENTS) & _POLLIN:
-                return False
+                return None
             # the value of RCVMORE, 1, doubles as the NOBLOCK flag of the next recv
             self._pass(partial(inbox.extend, map(self._recv, itertools.chain((_NOBLOCK,), iter(self._more, 0)))))
-        return True
+        return inbox
+
+    def delivered(self) -> None:
+        """The message that was received last has been dealt with."""
+        self.inbox.clear()
 
     def _pass(self, message: Callable[[], object]) -> None:
         """Let a whole message through, in or out."""
@@ -253,8 +204,11 @@ class Link:
                 self.handshaken = True
             elif event in _LOSSES:
                 kind, message = _LOSSES[event]
-                return kind(message.format(self.url), hint="see its log; `stoker up` starts one")
+                return lost(kind, message.format(self.url))
         return None
+
+    def abandon(self) -> None:
+        """In a forked child: leave it as it is. Taking it apart would reach into the parent's sockets."""
 
     def close(self, linger: int = LINGER) -> None:
         """Close; what is not yet sent may take ``linger`` milliseconds more."""

@@ -69,16 +69,20 @@ def mapped(outbox: Outbox, template: Template, iterable: Iterable[Any], chunksiz
     except BaseException:
         _give_up(outbox, pending)
         raise
-    return _values(outbox, template, items, pending, size)
+    values = _values(outbox, template, items, pending, size)
+    next(values)
+    return values
 
 
 def _values(
     outbox: Outbox, template: Template, items: Iterator[Any], pending: deque[tuple[Job, int]], size: _ChunkSize
 ) -> Iterator[Any]:
     try:
+        yield None  # it has begun: from here on, closing it cancels what is under way
         while pending:
-            job, count = pending.popleft()
+            job, count = pending[0]
             values = job.result()
+            pending.popleft()
             size.learn(count)
             _refill(outbox, template, items, pending, size)
             yield from values

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from stoker.bell import Bell
-from stoker.link import HELD_BACK
+from stoker.interrupts import HELD_BACK
 
 if TYPE_CHECKING:
     from stoker.connection import Connection
@@ -68,6 +68,10 @@ class Pump:
         """Look again at what there is to do."""
         self._bell.ring()
 
+    def is_current(self) -> bool:
+        """Whether this is called in its thread."""
+        return self._thread is threading.current_thread()
+
     def stop(self) -> None:
         """End the thread when it has made the calls that were asked for."""
         self._stopped = True
@@ -107,8 +111,7 @@ class Pump:
             if calls:
                 # with the usual mask, which a process that a callback starts inherits
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                for call, args in calls:
-                    call(*args)
+                _make(calls)
                 signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
                 continue
             self._flush_if_due()
@@ -121,11 +124,17 @@ class Pump:
             return
         with self._connection.lock:
             self._flush_at = None
-            gathered = self._connection.gathered
-            if gathered.opened is None:
+            opened = self._connection.opened
+            if opened is None:
                 return
-            if time.monotonic() < gathered.opened + FLUSH_AFTER:
+            if time.monotonic() < opened + FLUSH_AFTER:
                 # what this was set for has left with others, and a younger batch is open
-                self._flush_at = gathered.opened + FLUSH_AFTER
+                self._flush_at = opened + FLUSH_AFTER
             else:
-                gathered.flush()
+                self._connection.flush()
+
+
+def _make(calls: list[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+    """Make these calls; in a function of its own, so that this thread holds on to none of them while it sleeps."""
+    for call, args in calls:
+        call(*args)

@@ -11,6 +11,7 @@ idempotent: a Ctrl-C that hits while a message is being delivered makes the driv
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -78,6 +79,8 @@ class Session:
         self._next = 1
         self._pending: dict[int, Completion] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._told: deque[tuple[int, Callable[[StokerError], object]]] = deque()
+        """Quiet requests of which it is not known yet that they went well, oldest first."""
 
     @property
     def outstanding(self) -> int:
@@ -115,6 +118,36 @@ class Session:
             heapq.heappush(self._deadlines, (deadline, number))
         return number, frames
 
+    def tell(self, method: str, params: dict[str, Any], on_error: Callable[[StokerError], object]) -> list[Frame]:
+        """A quiet request: one that is dealt with at once and answered only if it fails.
+
+        An answer to a later request, or nothing at all from a daemon that is gone, means that it went well.
+
+        Args:
+            method: the word on the wire.
+            params: a MessagePack-able map.
+            on_error: told what it failed of.
+
+        Returns:
+            The frames to be sent.
+        """
+        number = self._next
+        frames = encode_request(number, method, params, quiet=True)
+        self._next = number + 1
+        self._told.append((number, on_error))
+        return frames
+
+    def _heard(self, number: int) -> Callable[[StokerError], object] | None:
+        """An answer has come: what was told before has been dealt with. Returns whom it concerns, if it is told."""
+        told = self._told
+        while told and told[0][0] < number:
+            told.popleft()
+        return told[0][1] if told and told[0][0] == number else None
+
+    def adopt(self, number: int, completion: Completion) -> None:
+        """Register a request again that was forgotten: it is sent once more."""
+        self._pending[number] = completion
+
     def forget(self, number: int) -> None:
         """Nobody waits for this request any more; its late replies are dropped."""
         self._pending.pop(number, None)
@@ -131,7 +164,10 @@ class Session:
             self._unattributed(head)
             return
         completion = self._pending.get(number)
+        on_error = self._heard(number) if self._told and isinstance(number, int) else None
         if completion is None:
+            if on_error is not None and "error" in head:
+                on_error(from_wire(_as_map(head["error"])))
             return
         if "error" in head:
             completion.fail(from_wire(_as_map(head["error"])))
@@ -157,6 +193,7 @@ class Session:
             completion.fail(error())
             self._pending.pop(number, None)
         self._deadlines.clear()
+        self._told.clear()
 
     @property
     def next_deadline(self) -> float | None:

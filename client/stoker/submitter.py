@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
-from stoker.batch import Outbox, Template
-from stoker.errors import InvalidParams, MessageTooLarge, UnknownFunction
+from stoker.batch import Outbox, Template, never_fits
+from stoker.errors import InvalidParams, MessageTooLarge, QueueFull, UnknownFunction
 from stoker.functions import Packed, Packer, pack_value
 from stoker.job import Job, KeptJob
 from stoker.protocol.codec import Frame
@@ -24,16 +25,20 @@ class Submitter:
         packer: how functions travel.
         options: fields of the wire's ``JobSpec``.
         detach: the daemon keeps the results; jobs are known by their ids.
+        block: wait for room where the queue is full.
     """
 
-    def __init__(self, outbox: Outbox, packer: Packer, options: dict[str, Any], *, detach: bool = False) -> None:
+    def __init__(
+        self, outbox: Outbox, packer: Packer, options: dict[str, Any], *, detach: bool = False, block: bool = True
+    ) -> None:
+        self._block = block
         self.outbox = outbox
         self._packer = packer
         self._options = options
         self._detach = detach
         self._templates: dict[tuple[str, str], Template] = {}
 
-    def options(
+    def options(  # noqa: PLR0913 - one argument per property of a job
         self,
         *,
         pool: str | None = None,
@@ -43,6 +48,20 @@ class Submitter:
         keep: float | None = None,
         detach: bool | None = None,
         environment: Mapping[str, Any] | None = None,
+        slots: int | None = None,
+        tags: Iterable[str] | None = None,
+        delay: float | None = None,
+        at: float | datetime | None = None,
+        after: Iterable[Job | KeptJob | int | str] | None = None,
+        after_end: Literal["success", "any"] | None = None,
+        retries: int | None = None,
+        backoff: float | None = None,
+        backoff_most: float | None = None,
+        retry_on: Iterable[str | type[BaseException]] | None = None,
+        on_crash: Literal["fail", "requeue"] | None = None,
+        key: str | None = None,
+        durable: bool | None = None,
+        block: bool | None = None,
     ) -> Submitter:
         """The same, with other options; what is not named stays.
 
@@ -54,6 +73,22 @@ class Submitter:
             keep: seconds for which the daemon keeps a result after the job has ended, for others to read.
             detach: True: do not stream results; the daemon keeps them, and the jobs outlive this program.
             environment: where the functions live; None: this program's own environment.
+            slots: of how many workers a job takes the place; it gets as many BLAS and OpenMP threads.
+            tags: words that ``limit`` can set limits of concurrency for.
+            delay: seconds before a job may run.
+            at: when it may run: UTC seconds since the epoch, or a datetime; it follows the daemon's clock when that is
+                set.
+            after: jobs that have to end first, themselves, by id or by key.
+            after_end: ``any``: however they end; else each has to end well.
+            retries: attempts after the first that failed.
+            backoff: seconds before the second attempt, doubled before each further one.
+            backoff_most: the most seconds between two attempts.
+            retry_on: after which failures: exception classes or their names, ``failed``, ``timed-out``,
+                ``worker-died``, ``lost-with-daemon``; None: after any.
+            on_crash: ``requeue``: queue it again when the daemon dies while it runs; else it ends as lost-with-daemon.
+            key: an idempotency key: while a job with this key is known, a submit with it has that job back.
+            durable: True: a job is accepted only once it is on the daemon's disk, and survives the daemon.
+            block: False: a full queue raises :class:`~stoker.errors.QueueFull`; else a submit waits for room.
         """
         wanted = {
             "pool": pool,
@@ -62,9 +97,28 @@ class Submitter:
             "timeout": timeout,
             "ttl": keep,
             "environment": None if environment is None else dict(environment),
+            "slots": slots,
+            "tags": None if tags is None else list(tags),
+            "delay": delay,
+            "at": at.timestamp() if isinstance(at, datetime) else at,
+            "after": None if after is None else [_reference(job) for job in after],
+            "after_end": after_end,
+            "retries": retries,
+            "backoff": backoff,
+            "backoff_most": backoff_most,
+            "retry_on": None if retry_on is None else [_failure(kind) for kind in retry_on],
+            "on_crash": on_crash,
+            "key": key,
+            "durable": durable,
         }
         merged = self._options | {key: value for key, value in wanted.items() if value is not None}
-        return Submitter(self.outbox, self._packer, merged, detach=self._detach if detach is None else detach)
+        return Submitter(
+            self.outbox,
+            self._packer,
+            merged,
+            detach=self._detach if detach is None else detach,
+            block=self._block if block is None else block,
+        )
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job | KeptJob:
         """Have ``fn(*args, **kwargs)`` called by a worker.
@@ -146,7 +200,8 @@ class Submitter:
             if len(self._templates) >= 1000:
                 self._templates.clear()
             # ids are asked for early by whoever wants others to read the results
-            template = Template(packed, shape, self._options, early="ttl" in self._options, **particulars)
+            early = not self._options.keys().isdisjoint(("ttl", "durable", "key"))
+            template = Template(packed, shape, self._options, early=early, block=self._block, **particulars)
             self._templates[packed.function, shape] = template
         return template
 
@@ -176,5 +231,23 @@ class Submitter:
         connection = self.outbox.connection
         with connection.lock:
             self.outbox.upload(packed)
-        result, _ = connection.call("submit", {"jobs": [self._options | work]}, payload)
-        return KeptJob(connection, result["jobs"][0]["id"], packed.name)
+        while True:
+            try:
+                result, _ = connection.call("submit", {"jobs": [self._options | work]}, payload)
+            except QueueFull as why:
+                size = sum(memoryview(frame).nbytes for frame in payload)
+                if not self._block or never_fits(why, 1, size):
+                    raise
+                connection.call("room", {"pool": self._options.get("pool", "default"), "bytes": size})
+            else:
+                return KeptJob(connection, result["jobs"][0]["id"], packed.name)
+
+
+def _reference(job: Job | KeptJob | int | str) -> int | str:
+    return job if isinstance(job, int | str) else job.id
+
+
+def _failure(kind: str | type[BaseException]) -> str:
+    if isinstance(kind, str):
+        return kind
+    return f"{kind.__module__}.{kind.__qualname__}"

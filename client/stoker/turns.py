@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -32,6 +31,8 @@ class Turns:
         """True from the leader's last look until it has looked again."""
         self._followers: dict[threading.Lock, Slot] = {}
         self._read, self._write = os.pipe()
+        self._poll = select.poll()
+        self._watched: tuple[tuple[int, ...], int | None] | None = None
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
 
@@ -81,23 +82,30 @@ class Turns:
             with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups
                 os.write(self._write, b"\0")
 
-    def sleep(self, descriptors: Sequence[int], timeout: float | None) -> set[int]:
+    def sleep(self, descriptors: tuple[int, ...], timeout: float | None, writing: int | None = None) -> set[int]:
         """As the leader: until one of the descriptors can be read, somebody wakes it, or the time is over.
 
         Args:
             descriptors: to watch for input.
             timeout: seconds; None: for ever.
+            writing: one of them that is to be watched for room as well.
 
         Returns:
-            The descriptors that can be read.
+            The descriptors that something can be done with.
         """
-        poll = select.poll()
-        for descriptor in (*descriptors, self._read):
-            poll.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(None if timeout is None else max(timeout, 0) * 1000)}
+        if self._watched != (descriptors, writing):
+            self._watch(descriptors, writing)
+        ready = {descriptor for descriptor, _ in self._poll.poll(None if timeout is None else max(timeout, 0) * 1000)}
         if self._read in ready:
             os.read(self._read, 4096)
         return ready
+
+    def _watch(self, descriptors: tuple[int, ...], writing: int | None) -> None:
+        self._watched = None
+        self._poll = select.poll()
+        for descriptor in (*descriptors, self._read):
+            self._poll.register(descriptor, select.POLLIN | (select.POLLOUT if descriptor == writing else 0))
+        self._watched = descriptors, writing
 
     def __del__(self) -> None:
         os.close(self._read)

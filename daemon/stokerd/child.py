@@ -50,10 +50,12 @@ class Exit:
     Args:
         code: exit code, negative for a signal; None where it never ran.
         error: why it never ran; empty where it did.
+        scarce: it never ran because the system had no process, descriptor or memory to spare: another time it may.
     """
 
     code: int | None
     error: str = ""
+    scarce: bool = False
 
     def __str__(self) -> str:
         if self.code is None:

@@ -7,6 +7,10 @@ read or written; tests hand them a clock that they turn by hand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import os
+import struct
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -46,12 +50,16 @@ class Clock(Protocol):
     def unwatch_write(self, fd: int) -> None:
         """No longer call for writing; nothing happens if it was not watched."""
 
+    def when_set(self, call: Callable[[], object]) -> None:
+        """Call whenever somebody sets the machine's clock: UTC has jumped, monotonic time has not."""
+
 
 class LoopClock:
     """The clock of an asyncio loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._when_set: list[Callable[[], object]] = []
         self.monotonic = loop.time
         self.time = time.time
         self.later = loop.call_later
@@ -66,3 +74,37 @@ class LoopClock:
     def unwatch_write(self, fd: int) -> None:
         """See :class:`Clock`."""
         self._loop.remove_writer(fd)
+
+    def when_set(self, call: Callable[[], object]) -> None:
+        """See :class:`Clock`. Where the kernel can't tell, nobody is called: appointments are then kept by the span."""
+        self._when_set.append(call)
+        if len(self._when_set) == 1 and (fd := _alarm_at_the_end_of_time()) >= 0:
+            self.watch(fd, self._was_set, fd)
+
+    def _was_set(self, fd: int) -> None:
+        with contextlib.suppress(OSError):  # ECANCELED: what it is there for
+            os.read(fd, 8)
+        _arm(fd)
+        for call in tuple(self._when_set):
+            call()
+
+
+_CLOCK_REALTIME, _ABSOLUTE, _CANCEL_ON_SET = 0, 1, 2
+_NEVER = (1 << 62) // 10**9
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _alarm_at_the_end_of_time() -> int:
+    """A timer descriptor that can be read when the machine's clock is set, see timerfd_create(2); -1: there is none."""
+    try:
+        fd: int = _libc.timerfd_create(_CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+    except AttributeError:
+        return -1
+    if fd >= 0:
+        _arm(fd)
+    return fd
+
+
+def _arm(fd: int) -> None:
+    never = struct.pack("@4l", 0, 0, _NEVER, 0)
+    _libc.timerfd_settime(fd, _ABSOLUTE | _CANCEL_ON_SET, never, None)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from stoker.errors import BadEndpoint
-from stoker.protocol import endpoint
+from stoker.errors import BadEndpoint, BadProfile, InvalidParams
+from stoker.protocol import endpoint, guards, loads
+from stokerd import config_profiles
 from stokerd.config_file import ConfigFile, Problem, convert
 from stokerd.config_tables import (
     BurnerConfig,
@@ -48,10 +50,12 @@ class Config(Tables, frozen=True, kw_only=True):
     Args:
         source: the file that it was read from; None: there is none, all is default.
         overrides: keys of ``[daemon]`` that the command line set; they outlast a reload.
+        traces: the points of the traces in the profile of each burner that has some.
     """
 
     source: Path | None = None
     overrides: dict[str, Any] = msgspec.field(default_factory=dict)
+    traces: dict[str, tuple[config_profiles.Points, ...]] = msgspec.field(default_factory=dict)
 
 
 def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -70,12 +74,14 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
     source = path or _source(environ)
     file = ConfigFile.read(source) if source else ConfigFile(Path(), "", {})
     tables = convert(file, Tables)
-    file.raise_for(list(_contradictions(file, tables)))
+    traces, problems = _profiles(file, tables)
+    file.raise_for([*_contradictions(file, tables), *problems])
     kept = dict(overrides or {})
     config = Config(
         **{name: getattr(tables, name) for name in tables.__struct_fields__},
         source=source.absolute() if source else None,
         overrides=kept,
+        traces=traces,
     )
     daemon = _resolved(msgspec.structs.replace(config.daemon, **kept), environ, overridden="socket" in kept)
     return msgspec.structs.replace(config, daemon=daemon, pool={"default": PoolConfig()} | config.pool)
@@ -101,13 +107,42 @@ def _resolved(daemon: DaemonConfig, environ: Mapping[str, str], *, overridden: b
         named = f"{runtime}/control.sock"
     where = endpoint.parse(named) if named else endpoint.default(environ, os.geteuid())
     state = daemon.state_dir or environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if not state and named:  # one of several of this user's daemons: each has a state of its own
+        state = f"{endpoint.user_state_dir(environ)}/{hashlib.sha256(where.url.encode()).hexdigest()[:12]}"
     return msgspec.structs.replace(
         daemon, socket=where.url, state_dir=os.path.abspath(state or endpoint.user_state_dir(environ))
     )
 
 
+def _profiles(file: ConfigFile, tables: Tables) -> tuple[dict[str, tuple[config_profiles.Points, ...]], list[Problem]]:
+    """The traces of the burners' profiles, and what is wrong with them."""
+    traces, problems = {}, []
+    for name, burner in tables.burner.items():
+        try:
+            if burner.profile and (found := config_profiles.read(burner.profile, file.path.absolute().parent)):
+                traces[name] = found
+        except BadProfile as why:
+            problems.append(file.problem(("burner", name, "profile"), why.message, why.hint))
+        if not burner.profile and "load" not in file.content["burner"][name]:
+            problems.append(
+                file.problem(
+                    ("burner", name), "the key 'load' is missing", "it is a number from 0 to 100; or give profile"
+                )
+            )
+    return traces, problems
+
+
 def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
     """What no single type can tell."""
+    for name, burner in tables.burner.items():
+        for guard in burner.guards:
+            try:
+                guards.parse(guard)
+            except InvalidParams as why:
+                yield file.problem(("burner", name, "guards"), why.message, why.hint)
+        given = [key for key in loads.PARAMETERS if getattr(burner, key)]
+        if wrong := loads.why_not(burner.generator, given):
+            yield file.problem(("burner", name, "generator"), *wrong)
     if tables.daemon.socket:
         try:
             endpoint.parse(tables.daemon.socket)
@@ -117,6 +152,7 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         value = tables.daemon.state_dir if path[0] == "daemon" else tables.process[path[1]].cwd
         if value and not value.startswith("/"):
             yield file.problem(path, f"{value!r} is not an absolute path", "start it with /")
+    yield from _work_of_processes(file, tables)
     if tables.limits.head_bytes > tables.limits.message_bytes:
         yield file.problem(
             ("limits", "head_bytes"), "a head larger than its message", "lower it, or raise message_bytes"
@@ -126,6 +162,17 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         for name in names:
             if (first := owner.setdefault(name, kind)) != kind:
                 yield file.problem((kind, name), f"the name {name!r} belongs to a {first} already", "choose another")
+
+
+def _work_of_processes(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
+    """Each runs one thing."""
+    for name, process in tables.process.items():
+        if bool(process.argv) == bool(process.call):
+            both = "argv and call are both given" if process.argv else "neither argv nor call is given"
+            yield file.problem(("process", name), both, "a process runs a program or a Python function")
+        elif process.call and not all(process.call.partition(":")):
+            hint = "for instance http.server:test"
+            yield file.problem(("process", name, "call"), f"{process.call!r} is not package.module:function", hint)
 
 
 LIVE = ("daemon.shutdown_grace", "pool.*.workers")
@@ -147,7 +194,7 @@ def _is_live(key: str) -> bool:
 def _flat(config: Config) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for table, content in _plain(config).items():
-        named = table in ("pool", "burner", "process")
+        named = table in ("pool", "burner", "process", "tag")
         for name, entry in content.items() if named else ((None, content),):
             flat |= {".".join(filter(None, (table, name, key))): value for key, value in entry.items()}
     return flat

@@ -6,13 +6,13 @@ by a test.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from stoker.protocol.models import Percent
-from stoker.protocol.requests import BurnerSize, Nice, PoolSize
+from stoker.protocol.requests import BurnerMode, Guards, Nice, PoolSize
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, extra={"unit": "seconds"})]
 Limit = Annotated[float, Meta(gt=0, extra={"unit": "seconds, or inf"})]
@@ -60,7 +60,9 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         queue_jobs: jobs that wait in one pool.
         queue_bytes: their payloads together, per pool.
         result_bytes: the value of one job.
-        history_jobs: ended jobs that are remembered.
+        session_jobs: unfinished jobs of one client.
+        history_jobs: ended jobs that are remembered whose values are not kept for others to read.
+        kept_jobs: ended jobs whose values are kept.
         kept_result_bytes: values of ended jobs that are kept, together.
         jobs_per_request: jobs in one ``submit``.
         events: recent events that are remembered.
@@ -73,7 +75,9 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     queue_jobs: Count = 1_000_000
     queue_bytes: Bytes = 1 << 30
     result_bytes: Bytes = 256 << 20
+    session_jobs: Count = 1_000_000
     history_jobs: Count = 10_000
+    kept_jobs: Count = 100_000
     kept_result_bytes: Bytes = 256 << 20
     jobs_per_request: Count = 1_000_000
     events: Count = 1000
@@ -89,6 +93,9 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         output_bytes: what is kept of a job's stdout, and as much of its stderr.
         result_ttl: seconds for which the value of an ended job is kept.
         prefetch_ms: milliseconds of work that a worker holds ahead of the job that it runs.
+        max_jobs: jobs that a worker runs before a fresh one takes its place; 0: any number.
+        memory_bytes: resident memory that a worker may use, with what its commands use, before it is killed; 0: any.
+        quarantine: workers that one job may kill before it is not tried again.
     """
 
     workers: Literal["auto"] | PoolSize = "auto"
@@ -97,6 +104,9 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     output_bytes: Bytes = 1 << 20
     result_ttl: Seconds = 3600.0
     prefetch_ms: Milliseconds = 3.0
+    max_jobs: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50, extra={"unit": "bytes"})] = 0
+    quarantine: Annotated[int, Meta(ge=1, le=1000)] = 3
 
 
 class BurnersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,27 +125,54 @@ class BurnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """``[burner.NAME]``: a burner that is started with the daemon.
 
     Args:
-        workers: number of processes.
-        load: target of each process in percent of one core.
-        seconds: time limit; 0: the default of ``[burners]``; ``inf``: none.
+        workers: number of processes; 0: 1, or one per core where ``of`` is ``machine`` or ``quota``.
+        load: target in percent; it or a profile must be given. Beside a profile: what that begins at.
+        profile: what the load is to be over time; empty: always ``load``.
+        of: of what: of one core for each process, of all cores, or of what CPU quotas leave of them; empty: ``core``,
+            with ``total`` ``machine``.
+        mode: ``add``: burn so much; ``total``: bring the machine to so much, whatever else runs.
+        no_reserve: do without the reserve of one core or 10 % of the machine that burners leave free.
+        guards: what makes it warn, burn less, pause or end, such as ``"load>8:pause"``.
+        yield_to_jobs: burn less by the cores that running jobs use.
+        seconds: time limit; 0: the length of the profile, else the default of ``[burners]``; ``inf``: none.
         cpus: cores to pin to, process i to ``cpus[i % len(cpus)]``; empty: not pinned.
         nice: niceness of its processes.
-        generator: what generates the load.
+        generator: the kind of load: a key of :data:`stoker.protocol.loads.LOADS`, or ``stress-ng:STRESSOR``.
+        bytes: of memory that each process holds, or copies through; 0: not given.
+        rate: bytes per second that 100 % is, for each process; 0: not given.
+        folder: absolute path; where its processes may write; empty: not given.
+        quota: bytes that each process may take on the disk; 0: not given.
+        io: what is done with the disk; empty: not given.
+        call: what is called again and again, as ``package.module:function``; empty: not given.
     """
 
-    workers: BurnerSize = 1
-    load: Percent
+    workers: Annotated[int, Meta(ge=0, le=1024)] = 0
+    load: Percent = 0.0
+    profile: Annotated[str, Meta(max_length=65536)] = ""
+    of: Literal["", "core", "machine", "quota"] = ""
+    mode: BurnerMode = "add"
+    no_reserve: bool = False
+    guards: Guards = ()
+    yield_to_jobs: bool = False
     seconds: Annotated[float, Meta(ge=0, extra={"unit": "seconds, or inf"})] = 0.0
     cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     nice: Nice = 10
-    generator: Literal["spin"] = "spin"
+    generator: Annotated[str, Meta(min_length=1, max_length=80)] = "spin"
+    bytes: Annotated[int, Meta(ge=0)] = 0
+    rate: Annotated[float, Meta(ge=0)] = 0.0
+    folder: str = ""
+    quota: Annotated[int, Meta(ge=0)] = 0
+    io: Literal["", "write", "read", "both"] = ""
+    call: str = ""
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[process.NAME]``: a supervised process that is started with the daemon.
+    """``[process.NAME]``: a supervised process that is started with the daemon: a program or a Python function.
 
     Args:
         argv: program and arguments; no shell.
+        call: ``package.module:function``, importable by the daemon's interpreter.
+        args: the function's positional arguments.
         cwd: absolute path of its working directory; empty: the daemon's.
         env: variables laid over the daemon's environment.
         restart: what to do when it ends.
@@ -143,7 +180,9 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         grace: seconds from the stop signal to SIGKILL.
     """
 
-    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
+    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)] = ()
+    call: str = ""
+    args: list[Any] = []
     cwd: str = ""
     env: dict[str, str] = {}
     restart: Literal["always", "on-failure", "never"] = "on-failure"
@@ -163,6 +202,30 @@ class ForkserversConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     idle_seconds: Seconds = 300.0
 
 
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[store]``: what is durable.
+
+    Args:
+        enabled: whether jobs can be durable; off, nothing is written to the state directory.
+        file_bytes: arguments and values above this lie in files of their own beside the database.
+        reserve_bytes: disk space that is held back so that a full disk still takes how jobs end.
+    """
+
+    enabled: bool = True
+    file_bytes: Bytes = 64 << 10
+    reserve_bytes: Bytes = 4 << 20
+
+
+class TagConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[tag.NAME]``: a limit for all jobs with one tag.
+
+    Args:
+        most: how many of them may run at a time, in all pools together.
+    """
+
+    most: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
 class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The tables of the file."""
 
@@ -173,3 +236,5 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     burner: dict[str, BurnerConfig] = {}
     process: dict[str, ProcessConfig] = {}
     forkservers: ForkserversConfig = ForkserversConfig()
+    store: StoreConfig = StoreConfig()
+    tag: dict[str, TagConfig] = {}

@@ -1,4 +1,6 @@
-"""How many cores this process may use: by its affinity and by the CPU quota of its cgroup and of those above it."""
+"""How many cores this process may use: by its affinity and by the CPU quota of its cgroup and of those above it; and
+how often that quota held it back.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,22 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 Read = Callable[[str], str | None]
 """The text of a file, None where it cannot be read."""
+
+
+class Throttling(NamedTuple):
+    """What the CPU quotas of the cgroups have cost so far; counted from their creation on.
+
+    Args:
+        periods: in which a group was held back.
+        seconds: for which its processes were, summed over the cores.
+    """
+
+    periods: int
+    seconds: float
 
 
 def usable_cores() -> int:
@@ -29,30 +44,58 @@ def cpu_quota(read: Read) -> float:
     Args:
         read: reads ``/proc/self/cgroup``, ``/proc/self/mountinfo`` and the files of the cgroups.
     """
-    membership, mounts = read("/proc/self/cgroup") or "", read("/proc/self/mountinfo") or ""
     tightest = math.inf
-    for version, directory in _cpu_groups(membership, mounts):
+    for version, directory in _own_groups(read):
         quota = _quota_v2(directory, read) if version == 2 else _quota_v1(directory, read)
         tightest = min(tightest, quota)
     return tightest
 
 
-def _cpu_groups(membership: str, mounts: str) -> Iterator[tuple[int, str]]:
-    """(version, directory) of each cgroup that may limit us: our own and all above it, as far as they are mounted."""
+def throttling(read: Read) -> Throttling:
+    """How often our own cgroup and those above it were held back: the sum of their ``cpu.stat``.
+
+    Args:
+        read: as for :func:`cpu_quota`.
+    """
+    periods, seconds = 0, 0.0
+    for _, directory in _own_groups(read):
+        figures = dict(line.split()[:2] for line in (read(f"{directory}/cpu.stat") or "").splitlines() if " " in line)
+        periods += _number(figures.get("nr_throttled"))
+        seconds += _number(figures.get("throttled_usec")) / 1e6 + _number(figures.get("throttled_time")) / 1e9
+    return Throttling(periods, seconds)
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() else 0
+
+
+def _own_groups(read: Read) -> Iterator[tuple[int, str]]:
+    membership, mounts = read("/proc/self/cgroup") or "", read("/proc/self/mountinfo") or ""
+    return cgroups("cpu", membership, mounts)
+
+
+def cgroups(controller: str, membership: str, mounts: str) -> Iterator[tuple[int, str]]:
+    """(version, directory) of each cgroup that may limit us: our own and all above it, as far as they are mounted.
+
+    Args:
+        controller: ``cpu``, ``memory`` …
+        membership: the text of ``/proc/self/cgroup``.
+        mounts: the text of ``/proc/self/mountinfo``.
+    """
     groups: dict[int, str] = {}
     for line in membership.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             groups[2] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             groups[1] = path
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3:
             continue
-        version = 2 if kind[0] == "cgroup2" else 1 if kind[0] == "cgroup" and "cpu" in kind[2].split(",") else 0
+        version = 2 if kind[0] == "cgroup2" else 1 if kind[0] == "cgroup" and controller in kind[2].split(",") else 0
         if version in groups:
             yield from ((version, each) for each in _upwards(groups.pop(version), fields[3], fields[4]))
 

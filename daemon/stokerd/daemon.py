@@ -17,7 +17,8 @@ import zmq
 
 from stoker import __version__
 from stoker.errors import ShuttingDown, StokerError
-from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady
+from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady, StoreChanged
+from stoker.protocol.loads import PARAMETERS
 from stoker.protocol.models import DaemonInfo, Environment
 from stoker.protocol.states import DaemonState
 from stokerd import config as configuration
@@ -27,6 +28,7 @@ from stokerd.bus import Bus
 from stokerd.clock import LoopClock
 from stokerd.config import Config
 from stokerd.control.caller import Session
+from stokerd.control.direct import DirectServer
 from stokerd.control.dispatch import Dispatcher, Handler
 from stokerd.control.handlers import burners as burner_handlers
 from stokerd.control.handlers import daemon as daemon_handlers
@@ -35,7 +37,7 @@ from stokerd.control.handlers import names as name_handlers
 from stokerd.control.handlers import objects as object_handlers
 from stokerd.control.handlers import processes as process_handlers
 from stokerd.control.jobspec import interpreter
-from stokerd.control.listener import Listener, open_both
+from stokerd.control.listener import Listeners, open_all
 from stokerd.control.publisher import Publisher
 from stokerd.control.selfcheck import SelfCheck
 from stokerd.control.server import Server
@@ -46,12 +48,17 @@ from stokerd.forkserver.host import ForkServers
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
 from stokerd.log import get_logger
+from stokerd.pool.claims import Claims
 from stokerd.pool.functions import FunctionTable
-from stokerd.pool.pools import DEFAULT, Pools
+from stokerd.pool.ledger import Ledger
+from stokerd.pool.pools import CANCEL_GRACE, DEFAULT, Pools
 from stokerd.pool.settings import PoolSettings
+from stokerd.pool.tags import of_session
 from stokerd.processes.registry import Processes
+from stokerd.processes.settings import Settings as ProcessSettings
 from stokerd.promise import Promise, gather
 from stokerd.shared.registry import Shared
+from stokerd.store.store import Store
 from stokerd.supervisor import Supervisor
 
 HANDLERS: dict[type, Handler] = {
@@ -62,6 +69,8 @@ HANDLERS: dict[type, Handler] = {
     **process_handlers.HANDLERS,
     **object_handlers.HANDLERS,
 }
+STORE, CLAIMS = "jobs", "claims"
+"""Folders in the state directory: the store's, and the workers' word on what they have begun with."""
 FORKSERVER_GRACE = 5.0
 """Seconds that forkservers get to end at the end."""
 MAX_FRAME = 4
@@ -79,15 +88,16 @@ def run(config: Config, *, ready: Callable[[dict[str, Any]], None]) -> int:
         StokerError: it could not start; nothing is left behind.
     """
     handed = systemd.listen_fds(os.environ, os.getpid())
-    listeners = open_both(config.daemon, handed)
+    listeners = open_all(config.daemon, handed)
     try:
         return asyncio.run(_serve(config, listeners, ready))
     finally:
-        for listener in listeners:
-            listener.close()
+        for listener in reversed(listeners):  # the lock on the path is the control socket's
+            if listener is not None:
+                listener.close()
 
 
-async def _serve(config: Config, listeners: tuple[Listener, Listener], ready: Callable[[dict[str, Any]], None]) -> int:
+async def _serve(config: Config, listeners: Listeners, ready: Callable[[dict[str, Any]], None]) -> int:
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
 
@@ -124,14 +134,14 @@ class Daemon:
     def __init__(
         self,
         config: Config,
-        listeners: tuple[Listener, Listener],
+        listeners: Listeners,
         clock: LoopClock,
         ready: Callable[[dict[str, Any]], None],
         ended: Callable[[], object],
     ) -> None:
         self.state = DaemonState.STARTING
         self._config, self._clock, self._ready, self._ended = config, clock, ready, ended
-        self._control, self._events = listeners
+        self._control, self._events, direct = listeners
         self._boot_id = uuid.uuid4().hex
         self._started = clock.monotonic()
         self._notifier = systemd.Notifier(os.environ)
@@ -141,7 +151,19 @@ class Daemon:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         limits = config.limits
         self._server = Server(self._context, clock, largest_frame=MAX_FRAME * limits.message_bytes)
+        self._direct = DirectServer(None if direct is None else direct.fd, clock, limits)
         self._publisher = Publisher(self._context, clock)
+        self._store: Store | None = None
+        if config.store.enabled:
+            self._store = Store(
+                Path(config.daemon.state_dir, STORE),
+                clock=clock,
+                file_bytes=config.store.file_bytes,
+                reserve_bytes=config.store.reserve_bytes,
+                on_health=self._store_changed,
+            )
+        # Whoever is started from here on finds this daemon by itself: a job that submits, a queue opened by its name.
+        os.environ["STOKER_SOCKET"] = self._control.endpoint.url
         self._parts = self._build(config)
         self._dispatcher = Dispatcher(
             HANDLERS,
@@ -189,24 +211,52 @@ class Daemon:
                 forker=forker,
                 history_jobs=limits.history_jobs,
                 history_bytes=limits.kept_result_bytes,
+                kept_jobs=limits.kept_jobs,
+                tag_limits={name: tag.most for name, tag in config.tag.items()},
+                ledger=self._ledger(),
             ),
-            burners=Burners(clock, bus, forker, config.burners.default_seconds, config.burners.max_processes),
+            burners=Burners(
+                clock,
+                bus,
+                forker,
+                config.burners.default_seconds,
+                config.burners.max_processes,
+                busy=lambda: self._parts.pools.busy_workers,
+            ),
             processes=Processes(clock, bus, forker),
             shared=Shared(clock, bus),
             owned={},
+            lenders=set(),
             life=self,
         )
+
+    def _ledger(self) -> Ledger:
+        """What is durable, opened; a daemon that can't open it does not start."""
+        if self._store is None:
+            return Ledger()
+        self._store.open()
+        return Ledger(self._store, Claims(Path(self._config.daemon.state_dir, CLAIMS)))
+
+    def _store_changed(self, reason: str) -> None:
+        """Writing what is durable has begun to fail, or works again."""
+        if reason:
+            self._log.error("durable jobs are refused", reason=reason)
+        else:
+            self._log.info("durable jobs are accepted again")
+        self._parts.pools.store_changed(reason)
+        self._parts.bus.emit(StoreChanged(reason=reason))
 
     # --- start-up
 
     def start(self) -> None:
         """Begin to answer; ready is said when the socket has answered a ping."""
-        # Whoever is started from here on finds this daemon by itself: a job that submits, a queue opened by its name.
-        os.environ["STOKER_SOCKET"] = self._control.endpoint.url
+        if left := self._parts.pools.recover():
+            self._log.info("jobs that the last daemon left are taken up", jobs=left)
         self._control.adopt(self._server.socket)
         self._events.adopt(self._publisher.socket)
         self._publisher.serve()
         self._server.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
+        self._direct.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
         self._selfcheck = SelfCheck(self._context, self._clock, self._control.endpoint.url, self._answered)
         self._selfcheck.ask()
         # What exists now lives as long as the daemon: the collector need not look at it again and again. Most of
@@ -242,28 +292,43 @@ class Daemon:
                 name,
                 lambda name=name, burner=burner: self._parts.burners.start(  # type: ignore[misc]
                     name,
-                    burner.workers,
+                    burner.workers or None,
                     burner.load,
+                    profile=burner.profile or None,
+                    traces=self._config.traces.get(name, ()),
+                    of=burner.of or None,
+                    mode=burner.mode,
+                    no_reserve=burner.no_reserve,
+                    guards=burner.guards,
+                    yield_to_jobs=burner.yield_to_jobs,
                     seconds=burner.seconds or None,
                     cpus=burner.cpus,
                     nice=burner.nice,
                     generator=burner.generator,
+                    params={name: value for name in PARAMETERS if (value := getattr(burner, name))},
                 ),
             )
         for name, process in self._config.process.items():
             self._begin(
                 "process",
                 name,
-                lambda name=name, process=process: self._parts.processes.start(  # type: ignore[misc]
-                    name,
-                    process.argv,
-                    process.cwd or str(Path.cwd()),
-                    process.env,
-                    process.restart,
-                    process.stop_signal,
-                    process.grace,
+                lambda name=name, process=process: self._parts.processes.run(  # type: ignore[misc]
+                    self._process_settings(name, process)
                 ),
             )
+
+    def _process_settings(self, name: str, process: configuration.ProcessConfig) -> ProcessSettings:
+        task = process_handlers.task_of(process.call, process.args, {}, self._parts.forker.default)
+        return ProcessSettings(
+            name=name,
+            argv=process.argv,
+            task=task if process.call else None,
+            cwd=process.cwd or str(Path.cwd()),
+            env=process.env,
+            restart=process.restart,
+            stop_signal=process.stop_signal,
+            grace=process.grace,
+        )
 
     def _begin(self, kind: str, name: str, start: Callable[[], Promise[Any]]) -> None:
         def settled(promise: Promise[Any]) -> None:
@@ -288,6 +353,7 @@ class Daemon:
             boot_id=self._boot_id,
             uptime=self._clock.monotonic() - self._started,
             state=self.state,
+            store=self._store.failing if self._store is not None else "off",
             sessions=len(self._parts.sessions),
             events=self._events.endpoint.url,
         )
@@ -301,7 +367,7 @@ class Daemon:
         self._notifier.notify(RELOADING=1, STATUS="Reloading")
         for name, settings in _pool_settings(new).items():
             if name not in self._parts.pools:
-                self._parts.pools.create(name, settings.workers)
+                self._parts.pools.create(name, settings)
             elif f"pool.{name}.workers" in changed:
                 self._parts.pools.get(name).resize(settings.workers)
         self._config = self._parts.config = new
@@ -331,15 +397,23 @@ class Daemon:
         self._dispatcher.session_closed(session)
         self._parts.functions.session_closed(session.id)
         self._parts.shared.session_closed(session.id)
+        self._parts.processes.session_closed(session.id)
+        if session.id in self._parts.lenders:
+            self._parts.lenders.discard(session.id)
+            self._parts.pools.lend(session.pid or 0, lent=False)
         if session.on_disconnect == "cancel":
             self._parts.pools.cancel_session(session.id)
+        if session.most is not None:  # what it has left behind is bounded by nothing of its own any more
+            self._parts.pools.tags.set(of_session(session.id), None)
         self._stop_owned(session)
 
     def _stop_owned(self, session: Session) -> None:
-        """Burners that were to end with this session."""
+        """Burners and pools that were to end with this session."""
         names = self._parts.owned.pop(session.id, set())
         if present := [name for name in names if name in self._parts.burners]:
             self._parts.burners.stop(present)
+        if present := [name for name in names if name in self._parts.pools]:
+            self._parts.pools.remove(present, CANCEL_GRACE)
 
     # --- the end
 
@@ -365,10 +439,20 @@ class Daemon:
         gather(endings).when_settled(lambda _: self._end_forkservers())
 
     def _end_forkservers(self) -> None:
-        def closed(_: Promise[None]) -> None:
+        self._parts.forker.close(FORKSERVER_GRACE).when_settled(lambda _: self._close_store())
+
+    def _close_store(self) -> None:
+        """Whatever has ended is on disk before the daemon leaves, if the disk takes it."""
+
+        def closed(done: Promise[None]) -> None:
+            if done.error is not None:
+                self._log.error("not all that is durable could be written", reason=done.error.message)
             self._clock.soon(self._leave)
 
-        self._parts.forker.close(FORKSERVER_GRACE).when_settled(closed)
+        if self._store is None:
+            self._clock.soon(self._leave)
+        else:
+            self._store.close().when_settled(closed)
 
     def _leave(self) -> None:
         # Whoever still waits for something (a queue, a lock, a job that will not come) has an answer before the end.
@@ -383,6 +467,7 @@ class Daemon:
             self._selfcheck.close()
         self._parts.sessions.close_all()
         self._server.close()
+        self._direct.close()
         self._publisher.close()
         self._context.term()
 
@@ -402,4 +487,8 @@ def _settings_of(config: Config, pool: configuration.PoolConfig) -> PoolSettings
         result_bytes=config.limits.result_bytes,
         queue_jobs=config.limits.queue_jobs,
         queue_bytes=config.limits.queue_bytes,
+        session_jobs=config.limits.session_jobs,
+        max_jobs=pool.max_jobs,
+        memory_bytes=pool.memory_bytes,
+        quarantine=pool.quarantine,
     )

@@ -53,4 +53,6 @@ class Supervisor:
     shared: Shared
     owned: dict[str, set[str]]
     """Names of the burners that end with a session, by its id."""
+    lenders: set[str]
+    """Sessions inside jobs that lend their slot."""
     life: Life

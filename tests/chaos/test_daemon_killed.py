@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.conftest import StartDaemon
 from tests.daemons import DEADLINE, wait_until
@@ -108,6 +109,20 @@ def test_nothing_outlives_a_daemon_that_is_killed_while_it_starts(mark: str, sho
         process.wait(DEADLINE)
         worst = max(worst, seconds_until_gone(mark))
     sys.stdout.write(f"starting: gone at most {worst * 1000:.0f} ms after the daemon\n")
+
+
+@pytest.mark.parametrize("whom", ["forkserver", "workers", "both"])
+def test_nothing_outlives_a_killed_daemon_though_its_family_is_stopped(
+    whom: str, mark: str, start_daemon: StartDaemon, short_path: Path
+):
+    farm = make_farm(start_daemon, short_path / "home")
+    jobs = [farm.submit("marked", "runs", farm.path("never")) for _ in range(2)]
+    workers = farm.wait_for_marks("runs", len(jobs))
+    (forkserver,) = {psutil.Process(pid).ppid() for pid in workers}
+    for pid in {"forkserver": {forkserver}, "workers": workers, "both": {forkserver, *workers}}[whom]:
+        os.kill(pid, signal.SIGSTOP)
+    farm.daemon.kill()
+    seconds_until_gone(mark)
 
 
 def test_a_killed_daemon_s_place_can_be_taken_at_once(start_daemon: StartDaemon, short_path: Path):

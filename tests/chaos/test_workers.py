@@ -9,62 +9,21 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from tests.conftest import StartDaemon
+from tests.chaos.houses import House
 from tests.daemons import DEADLINE, alive, wait_until
-from tests.farms import Farm, make_farm
+from tests.farms import Farm
+
+from stoker import Client, shared
 
 
 @pytest.fixture
-def farm(start_daemon: StartDaemon, short_path: Path) -> Iterator[Farm]:
-    """Two workers; when the test is over there are two again, and what is open and runs is what it was."""
-    made = make_farm(start_daemon, short_path / "home")
-    made.all_ended(made.submit_many("square", [[x] for x in range(2000)]))  # a reply so large as to open what it takes
-    made.daemon.wait_for_workers(2)
-    before, files = baseline(made), shared_memory()
-    yield made
-    made.daemon.wait_for_workers(2)
-    # No more than before, and not exactly as many: a connection that was being closed may have been counted then.
-    wait_until(lambda: (now := settled(made)) is not None and now[0] <= before[0] and now[1] <= before[1])
-    assert not zombies(made.daemon.pid)
-    assert shared_memory() <= files
-
-
-def settled(farm: Farm) -> tuple[int, int] | None:
-    """How many descriptors the daemon has open and how many processes it has, once that stays the same."""
-    seen = [(farm.descriptors(), len(farm.daemon.family())) for _ in range(20)]
-    return seen[0] if len(set(seen)) == 1 else None
-
-
-def baseline(farm: Farm) -> tuple[int, int]:
-    """What :func:`settled` says first."""
-    found: list[tuple[int, int]] = []
-
-    def look() -> bool:
-        now = settled(farm)
-        if now is not None:
-            found.append(now)
-        return now is not None
-
-    wait_until(look)
-    return found[0]
-
-
-def shared_memory() -> set[str]:
-    return {entry.name for entry in Path("/dev/shm").iterdir()}
-
-
-def zombies(pid: int) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if child.status() == psutil.STATUS_ZOMBIE:
-                found.append(child)
-    return found
+def farm(house: House) -> House:
+    """Two workers; when the test is over there are two again, and what is open, runs and lies about is what it was."""
+    return house
 
 
 def kill(pid: int) -> None:
@@ -91,7 +50,7 @@ def check_victim(farm: Farm, job: int, pid: int, signum: int = signal.SIGKILL) -
     assert signal.Signals(signum).name in ends(farm)[pid]["reason"]
 
 
-def test_an_idle_worker_s_death_is_told_and_made_good(farm: Farm):
+def test_an_idle_worker_s_death_is_told_and_made_good(farm: House):
     pid, other = sorted(farm.pids())
     kill(pid)
     wait_until(lambda: pid in ends(farm))
@@ -101,7 +60,7 @@ def test_an_idle_worker_s_death_is_told_and_made_good(farm: Farm):
     assert farm.run("square", 7)["value"] == 49
 
 
-def test_the_death_of_all_idle_workers_at_once_costs_no_job(farm: Farm):
+def test_the_death_of_all_idle_workers_at_once_costs_no_job(farm: House):
     for pid in farm.pids():
         kill(pid)
     jobs = farm.submit_many("square", [[x] for x in range(500)])
@@ -109,7 +68,7 @@ def test_the_death_of_all_idle_workers_at_once_costs_no_job(farm: Farm):
     assert {entry["state"] for entry in farm.all_ended(jobs)} == {"done"}
 
 
-def test_in_the_middle_of_a_thousand_jobs_only_the_one_that_ran_is_affected(farm: Farm):
+def test_in_the_middle_of_a_thousand_jobs_only_the_one_that_ran_is_affected(farm: House):
     many = [[x, 400, "victim", farm.path("never")] for x in range(1000)]
     jobs = farm.submit_many("blocks_at", many)
     (pid,) = farm.wait_for_marks("victim")
@@ -122,7 +81,7 @@ def test_in_the_middle_of_a_thousand_jobs_only_the_one_that_ran_is_affected(farm
     assert all(entry.get("attempt") == 1 for entry in entries)
 
 
-def test_a_worker_in_a_c_call(farm: Farm):
+def test_a_worker_in_a_c_call(farm: House):
     before = farm.pids()
     job = farm.submit("in_c", farm.path("mark"))
     farm.wait_for_file("mark")
@@ -134,7 +93,50 @@ def test_a_worker_in_a_c_call(farm: Farm):
     assert farm.values(neighbours[:5]) == [0, 1, 4, 9, 16]
 
 
-def test_a_worker_in_the_middle_of_sending_a_hundred_megabytes(farm: Farm):
+@pytest.mark.parametrize("deed", ["computes", "hashes", "compresses"])
+def test_a_worker_in_pure_python_or_in_c_code_that_never_comes_back(farm: House, deed: str):
+    job = farm.deed(deed, farm.path("busy"))
+    (pid,) = farm.wait_for_marks("busy")
+    neighbours = farm.submit_many("square", [[x] for x in range(100)])
+    kill(pid)
+    check_victim(farm, job, pid)
+    assert farm.values(neighbours[:5]) == [0, 1, 4, 9, 16]
+    assert {entry["attempt"] for entry in farm.all_ended(neighbours)} == {1}
+
+
+def test_a_worker_that_holds_a_shared_lock_gives_it_to_whoever_waits(farm: House):
+    job = farm.deed("holds", farm.daemon.endpoint, "db", farm.path("holds"))
+    (pid,) = farm.wait_for_marks("holds")
+    with Client(farm.daemon.endpoint) as client:
+        lock = shared.Lock("db", client=client)
+        assert not lock.acquire(block=False)
+        taken: list[bool] = []
+        waiter = threading.Thread(target=lambda: taken.append(lock.acquire(timeout=DEADLINE)))
+        waiter.start()
+        wait_until(lambda: farm.daemon.result("status")["objects"][0]["detail"]["waiting"] == 1)
+        assert not taken
+        kill(pid)
+        waiter.join()
+        assert taken == [True]
+        lock.drop()
+    check_victim(farm, job, pid)
+
+
+def test_what_was_handed_to_a_worker_behind_its_victim_is_run_by_others_at_no_cost(farm: House):
+    farm.all_ended(farm.submit_many("blocks_at", [[x, -1, "", ""] for x in range(300)]))  # known as quick from here on
+    jobs = farm.submit_many("blocks_at", [[x, 20, farm.path("at"), farm.path("never")] for x in range(60)])
+    (pid,) = farm.wait_for_marks("at")
+    os.kill(farm.daemon.pid, signal.SIGSTOP)  # so that nothing is taken back before
+    kill(pid)
+    os.kill(farm.daemon.pid, signal.SIGCONT)
+    check_victim(farm, jobs[20], pid)
+    entries = farm.all_ended(jobs)
+    assert [entry["state"] for entry in entries] == ["done"] * 20 + ["worker-died"] + ["done"] * 39
+    assert {entry["attempt"] for entry in entries} == {1}
+    assert [farm.ended(job)["value"] for job in jobs[21:25]] == [22, 23, 24, 25]
+
+
+def test_a_worker_in_the_middle_of_sending_a_hundred_megabytes(farm: House):
     neighbour = farm.submit("marked", "neighbour", farm.path("go"))
     farm.wait_for_marks("neighbour")
     job = farm.submit("large", 100_000_000, "sends")
@@ -152,7 +154,7 @@ def test_a_worker_in_the_middle_of_sending_a_hundred_megabytes(farm: Farm):
     assert farm.ended(neighbour)["state"] == "done"
 
 
-def test_a_command_dies_with_its_worker_and_so_does_what_it_started(farm: Farm):
+def test_a_command_dies_with_its_worker_and_so_does_what_it_started(farm: House):
     job = farm.command("sh", "-c", f"sleep 1000 & (trap '' INT TERM HUP; sleep 1000) & touch {farm.path('mark')}; wait")
     farm.wait_for_file("mark")
     (busy,) = [worker["pid"] for worker in farm.daemon.workers() if worker["job"] == job]
@@ -163,28 +165,28 @@ def test_a_command_dies_with_its_worker_and_so_does_what_it_started(farm: Farm):
     wait_until(lambda: not alive(family))
 
 
-def test_a_worker_that_leaves_by_itself_tells_its_exit_code(farm: Farm):
+def test_a_worker_that_leaves_by_itself_tells_its_exit_code(farm: House):
     entry = farm.run("os:_exit", 3)
     assert entry["state"] == "worker-died"
     assert (entry["error"]["data"]["exit_code"], entry["error"]["data"]["signal"]) == (3, None)
     assert "exit code 3" in entry["error"]["message"]
 
 
-def test_what_the_dead_wrote_is_kept(farm: Farm):
+def test_what_the_dead_wrote_is_kept(farm: House):
     code = "import os; print('last words', flush=True); os.kill(os.getpid(), 9)"
     entry = farm.run("builtins:exec", code, {})
     assert entry["state"] == "worker-died"
     assert farm.logs(entry["id"])[0] == b"last words\n"
 
 
-def test_a_job_that_closes_everything_costs_itself_at_most(farm: Farm):
+def test_a_job_that_closes_everything_costs_itself_at_most(farm: House):
     entry = farm.run("os:closerange", 3, 1000)
     assert entry["state"] in ("worker-died", "done")
     jobs = farm.submit_many("square", [[x] for x in range(50)])
     assert farm.values(jobs) == [x * x for x in range(50)]
 
 
-def test_a_job_that_writes_to_its_worker_s_channel_costs_itself_at_most(farm: Farm):
+def test_a_job_that_writes_to_its_worker_s_channel_costs_itself_at_most(farm: House):
     code = "import os\nfor fd in range(3, 30):\n try: os.write(fd, b'nonsense' * 1000)\n except OSError: pass"
     farm.run("builtins:exec", code, {})
     jobs = farm.submit_many("square", [[x] for x in range(50)])
@@ -192,7 +194,7 @@ def test_a_job_that_writes_to_its_worker_s_channel_costs_itself_at_most(farm: Fa
 
 
 @pytest.mark.slow
-def test_thirty_random_kills_over_twenty_thousand_jobs(farm: Farm):
+def test_thirty_random_kills_over_twenty_thousand_jobs(farm: House):
     spec = {"call": {"function": "work:spends", "many": [[0.0004, x] for x in range(20_000)]}}
     answer: list[dict[str, Any]] = []
     waiter = threading.Thread(target=lambda: answer.append(farm.daemon.call("submit", jobs=[spec], wait=300)))
@@ -222,7 +224,7 @@ def test_thirty_random_kills_over_twenty_thousand_jobs(farm: Farm):
 
 
 @contextlib.contextmanager
-def generous(farm: Farm) -> Iterator[None]:
+def generous(farm: House) -> Iterator[None]:
     """Requests of the test may take their time: its one long wait takes as long as twenty thousand jobs."""
     import tests.daemons as module
 
@@ -233,7 +235,7 @@ def generous(farm: Farm) -> Iterator[None]:
         module.DEADLINE = before
 
 
-def test_a_stopped_worker_holds_up_nobody_and_goes_on_when_it_may(farm: Farm):
+def test_a_stopped_worker_holds_up_nobody_and_goes_on_when_it_may(farm: House):
     idle, busy = sorted(farm.pids())
     os.kill(idle, signal.SIGSTOP)
     try:
@@ -250,7 +252,7 @@ def test_a_stopped_worker_holds_up_nobody_and_goes_on_when_it_may(farm: Farm):
     assert {entry["state"] for entry in farm.all_ended(both)} == {"done"}
 
 
-def test_a_worker_stopped_while_it_runs_a_job_ends_it_when_it_may(farm: Farm):
+def test_a_worker_stopped_while_it_runs_a_job_ends_it_when_it_may(farm: House):
     job = farm.submit("marked", "stopped", farm.path("go"))
     (pid,) = farm.wait_for_marks("stopped")
     os.kill(pid, signal.SIGSTOP)
@@ -264,7 +266,23 @@ def test_a_worker_stopped_while_it_runs_a_job_ends_it_when_it_may(farm: Farm):
     assert farm.ended(job)["value"] == pid
 
 
-def test_a_stopped_worker_s_job_can_be_cancelled(farm: Farm):
+def test_what_waits_behind_a_stopped_job_is_run_by_others(farm: House):
+    farm.all_ended(farm.submit_many("blocks_at", [[x, -1, "", ""] for x in range(300)]))  # known as quick from here on
+    jobs = farm.submit_many("blocks_at", [[x, 20, farm.path("at"), farm.path("go")] for x in range(60)])
+    (pid,) = farm.wait_for_marks("at")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        others = jobs[:20] + jobs[21:]
+        assert {entry["state"] for entry in farm.all_ended(others)} == {"done"}
+        assert farm.state(jobs[20]) == "running"
+        farm.go()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert farm.ended(jobs[20])["value"] == 21
+    assert {entry["attempt"] for entry in farm.all_ended(jobs)} == {1}
+
+
+def test_a_stopped_worker_s_job_can_be_cancelled(farm: House):
     job = farm.submit("marked", "stopped", farm.path("never"))
     (pid,) = farm.wait_for_marks("stopped")
     os.kill(pid, signal.SIGSTOP)
@@ -272,7 +290,7 @@ def test_a_stopped_worker_s_job_can_be_cancelled(farm: Farm):
     wait_until(lambda: not alive({pid}))
 
 
-def test_the_death_of_a_forkserver_takes_its_workers_and_the_service_resumes(farm: Farm):
+def test_the_death_of_a_forkserver_takes_its_workers_and_the_service_resumes(farm: House):
     running = farm.submit("marked", "running", farm.path("never"))
     (pid,) = farm.wait_for_marks("running")
     before = farm.pids()
@@ -290,7 +308,21 @@ def test_the_death_of_a_forkserver_takes_its_workers_and_the_service_resumes(far
     assert farm.run("square", 9)["value"] == 81
 
 
-def test_a_hundred_workers_die_and_nothing_grows(farm: Farm):
+def test_a_stopped_forkserver_holds_up_no_job_and_its_dead_are_replaced_when_it_goes_on(farm: House):
+    (forkserver,) = farm.forkservers()
+    victim, other = sorted(farm.pids())
+    forkserver.suspend()
+    try:
+        assert farm.values(farm.submit_many("square", [[x] for x in range(100)]))[-1] == 99 * 99
+        kill(victim)
+        assert farm.values(farm.submit_many("square", [[x] for x in range(100)]))[-1] == 99 * 99
+    finally:
+        forkserver.resume()
+    wait_until(lambda: len(farm.pids()) == 2 and victim not in farm.pids())
+    assert other in farm.pids()
+
+
+def test_a_hundred_workers_die_and_nothing_grows(farm: House):
     for _ in range(50):
         before = farm.pids()
         for pid in before:

@@ -1,4 +1,4 @@
-"""A stand-in for the daemon that speaks the wire over a real ROUTER, and does what the jobs' *names* tell it.
+"""A stand-in for the daemon over a real ROUTER and a direct channel, which does what the jobs' *names* tell it.
 
 Run as a program: ``python fake_daemon.py URL``; prints a line when it listens. Jobs run inside it, one after the other.
 What a real daemon does only on a bad day, it does on order: ``never`` (no result), ``forgotten`` (the function is
@@ -12,13 +12,18 @@ import importlib
 import os
 import pickle
 import signal
+import socket
 import sys
 import traceback
 from array import array
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import zmq
+
+from stoker.protocol.endpoint import direct_path
+from stoker.protocol.framing import Intake, enclose
 
 ERROR = 1 << 31
 
@@ -29,6 +34,12 @@ class FakeDaemon:
         for option in (zmq.SNDHWM, zmq.RCVHWM):
             self.router.setsockopt(option, 0)
         self.router.bind(url)
+        where = Path(direct_path(url.removeprefix("ipc://")))
+        where.unlink(missing_ok=True)
+        self.direct = socket.socket(socket.AF_UNIX)
+        self.direct.bind(str(where))
+        self.direct.listen()
+        self.intakes: dict[socket.socket, Intake] = {}
         self.functions: dict[str, Any] = {}
         self.next_id = 1
         self.forgot: set[str] = set()
@@ -37,23 +48,61 @@ class FakeDaemon:
         self.uploads = self.submits = 0
 
     def serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self.router, zmq.POLLIN)
+        poller.register(self.direct, zmq.POLLIN)
         while True:
-            peer, _, head, *payload = self.router.recv_multipart()
-            request = msgpack.unpackb(head)
-            answer = getattr(self, "on_" + request["method"], None)
-            if answer is None:
-                self.refuse(peer, request["id"], "unknown-method", "there is no such method")
-            else:
-                answer(peer, request["id"], request["params"], payload)
+            for ready, _ in poller.poll():
+                if ready is self.router:
+                    peer, _, head, *payload = self.router.recv_multipart()
+                    self.answer(peer, head, payload)
+                elif ready == self.direct.fileno():
+                    connected = self.direct.accept()[0]
+                    self.intakes[connected] = Intake(preamble=True)
+                    poller.register(connected, zmq.POLLIN)
+                else:
+                    connected = next(each for each in self.intakes if each.fileno() == ready)
+                    if not self.read(connected):
+                        poller.unregister(connected)
+                        connected.close()
+                        del self.intakes[connected]
+
+    def read(self, connected: socket.socket) -> bool:
+        intake = self.intakes[connected]
+        try:
+            count = connected.recv_into(intake.room())
+        except ConnectionResetError:
+            return False
+        intake.arrived.append(count)
+        while (frames := intake.next()) is not None:
+            intake.delivered()
+            self.answer(connected, frames[0], [bytes(frame) for frame in frames[1:]])
+        return count > 0
+
+    def answer(self, peer, head, payload) -> None:
+        request = msgpack.unpackb(head)
+        answer = getattr(self, "on_" + request["method"], None)
+        if answer is None:
+            self.refuse(peer, request["id"], "unknown-method", "there is no such method")
+        else:
+            answer(peer, request["id"], request["params"], payload)
+
+    def send(self, peer, *frames: bytes) -> None:
+        """To whichever kind of peer it is; a direct one has no delimiter."""
+        if isinstance(peer, bytes):
+            self.router.send_multipart([peer, b"", *frames])
+            return
+        try:
+            peer.sendall(b"".join(enclose(frames)))
+        except OSError:
+            return  # it has hung up, and is read to its end
 
     def reply(self, peer, number, result, payload=(), *, more=False) -> None:
         head = {"id": number, "result": result} | ({"more": True} if more else {})
-        self.router.send_multipart([peer, b"", msgpack.packb(head), *payload])
+        self.send(peer, msgpack.packb(head), *payload)
 
     def refuse(self, peer, number, code, message) -> None:
-        self.router.send_multipart(
-            [peer, b"", msgpack.packb({"id": number, "error": {"code": code, "message": message}})]
-        )
+        self.send(peer, msgpack.packb({"id": number, "error": {"code": code, "message": message}}))
 
     def on_hello(self, peer, number, params, payload) -> None:
         if params.get("client") == "unwanted":
@@ -84,7 +133,7 @@ class FakeDaemon:
         if name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if name == "nonsense":
-            self.router.send_multipart([peer, b"what", b"is this"])
+            self.send(peer, b"what", b"is this")
             return
         if name == "forgotten" and work["function"] not in self.forgot:
             self.forgot.add(work["function"])

@@ -22,7 +22,7 @@ import pytest
 import stoker
 import stokerd
 from stoker.errors import NameTaken, NoSuchBurner, StartFailed
-from stoker.protocol.events import BurnerChanged, Event
+from stoker.protocol.events import BurnerChanged, BurnerShortfall, Event
 from stoker.protocol.models import BurnerInfo, Environment
 from stoker.protocol.states import BurnerState
 from stokerd.burners.registry import Burners
@@ -48,7 +48,11 @@ class Rig:
         self.bus.listen(self._note)
         environment = Environment(executable=sys.executable, cwd=str(Path.cwd()))
         self.forker = ForkServers(self.clock, self.bus, environment)
-        self.burners = Burners(self.clock, self.bus, self.forker, default_seconds=300.0, max_processes=64)
+        self.jobs = 0.0
+        """How many cores running jobs use, for the test to say."""
+        self.burners = Burners(
+            self.clock, self.bus, self.forker, default_seconds=300.0, max_processes=64, busy=lambda: self.jobs
+        )
 
     def _note(self, seq: int, now: float, event: Event) -> None:
         self.events.append(event)
@@ -60,6 +64,16 @@ class Rig:
             while True:
                 for event in self.events:
                     if isinstance(event, BurnerChanged) and wanted(event):
+                        return event
+                self._news.clear()
+                await self._news.wait()
+
+    async def shortfall(self) -> BurnerShortfall:
+        """The first event of a burner that falls short, now or later."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                for event in self.events:
+                    if isinstance(event, BurnerShortfall):
                         return event
                 self._news.clear()
                 await self._news.wait()
@@ -301,6 +315,121 @@ async def test_an_interpreter_that_does_not_exist_fails_the_start_with_a_reason(
     with pytest.raises(StartFailed, match="/nowhere/python"):
         await value(rig.burners.start("heat", 2, 30.0, environment=nowhere))
     assert "heat" not in rig.burners
+
+
+# --- what a percentage is of, and what holds a burner back
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def given(info: BurnerInfo) -> list[str]:
+    """The codes of its reasons."""
+    return [reason.code for reason in info.reasons]
+
+
+@on_rig
+async def test_a_load_of_the_machine_is_spread_over_a_process_per_core(rig: Rig) -> None:
+    info = await value(rig.burners.start("heat", None, 30.0, of="machine"))
+    assert len(info.workers) == CORES
+    assert (info.of, info.cores, info.target) == ("machine", CORES, 30.0)
+    assert [worker.target for worker in info.workers] == [30.0] * CORES
+    assert info.achieved + info.shortfall == pytest.approx(info.target, abs=1e-3)
+    assert all(psutil.Process(worker.pid).cpu_times().user > 0 for worker in info.workers)
+
+
+@on_rig
+async def test_a_load_of_the_quota_is_of_what_the_cgroup_allows(rig: Rig) -> None:
+    info = await value(rig.burners.start("heat", None, 20.0, of="quota"))
+    assert 0 < info.cores <= CORES
+    assert sum(worker.target for worker in info.workers) == pytest.approx(20.0 * info.cores, abs=0.01)
+
+
+@on_rig
+async def test_burners_leave_the_reserve_free_until_they_are_asked_not_to(rig: Rig) -> None:
+    info = await value(rig.burners.start("heat", None, 100.0, of="machine"))
+    assert (info.asked, info.target) == (100.0, pytest.approx(100 * (1 - info.reserve / CORES), abs=0.01))
+    assert "reserve" in given(info)
+    info = await value(rig.burners.set("heat", no_reserve=True))
+    assert (info.asked, info.target, info.reserve) == (100.0, 100.0, 0.0)
+    assert "reserve" not in given(info)
+
+
+@on_rig
+async def test_a_total_burns_what_is_missing_and_ends(rig: Rig) -> None:
+    info = await value(rig.burners.start("heat", None, 40.0, mode="total"))
+    assert (info.of, info.mode, len(info.workers)) == ("machine", "total", CORES)
+    await until(lambda: rig.info().achieved > 0 or rig.info().others >= 40.0)
+    info = rig.info()
+    assert info.asked == 40.0
+    assert info.achieved + info.shortfall == pytest.approx(info.target, abs=1e-3)
+    pids = rig.pids()
+    await value(rig.burners.stop(["heat"]))
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@on_rig
+async def test_a_burner_that_yields_burns_nothing_while_jobs_use_all_cores(rig: Rig) -> None:
+    await value(rig.burners.start("heat", 1, 30.0, yield_to_jobs=True))
+    rig.jobs = float(CORES)
+    await until(lambda: rig.info().target == 0.0)
+    assert "jobs" in given(rig.info())
+    burnt = rig.info().workers[0].cpu_seconds
+    rig.jobs = 0.0
+    await until(lambda: rig.info().workers[0].cpu_seconds > burnt)
+    assert "jobs" not in given(rig.info())
+
+
+@on_rig
+async def test_processes_that_are_pinned_together_are_told(rig: Rig) -> None:
+    core = min(os.sched_getaffinity(0))
+    await value(rig.burners.start("heat", 2, 100.0, cpus=(core,), no_reserve=True))
+    event = await rig.shortfall()
+    assert (event.name, event.short, event.code) == ("heat", True, "pinned-together")
+    assert event.reason == f"pinned-together: processes that want 2.00 cores are pinned on core {core}"
+    assert event.achieved + event.shortfall == pytest.approx(event.target, abs=1e-3)
+    assert all(worker.shortfall > 0 for worker in rig.info().workers)
+
+
+@on_rig
+async def test_each_second_leaves_its_figures(rig: Rig) -> None:
+    await value(rig.burners.start("heat", 1, 30.0))
+    await until(lambda: len(rig.burners.figures()[0].seconds) >= 2)
+    for second in rig.burners.figures(["heat"])[0].seconds:
+        assert second.asked == 30.0
+        assert second.achieved + second.shortfall == pytest.approx(second.target, abs=1e-3)
+        assert second.others >= 0
+
+
+# --- guards
+
+
+@on_rig
+async def test_a_guard_on_memory_pauses_a_real_load(rig: Rig) -> None:
+    await value(rig.burners.start("heat", 1, 30.0, guards=("memory<1000T:pause",)))
+    await until(lambda: rig.info().guards[0].tripped)
+    await until(lambda: rig.info().target == 0.0)
+    info = rig.info()
+    assert info.guards[0].reading == pytest.approx(psutil.virtual_memory().available, rel=0.5)
+    assert "MiB are available" in info.reason
+
+
+@on_rig
+async def test_a_guard_whose_probe_fails_ends_the_load_with_that_reason(rig: Rig) -> None:
+    started = rig.burners.start("heat", 1, 30.0, guards=("probe:sh -c 'exit 3':abort",))
+    await until(lambda: bool(rig.pids()))
+    pid = rig.pids()[0]
+    with contextlib.suppress(StartFailed):  # the probe may have ended before the load was observed
+        await value(started)
+    stopped = await rig.event(lambda event: event.state is BurnerState.STOPPED)
+    assert stopped.reason == "guard probe:sh -c 'exit 3':abort: it ended with exit code 3"
+    assert not psutil.pid_exists(pid)
+
+
+@on_rig
+async def test_a_probe_that_succeeds_leaves_the_load_alone_and_nothing_behind(rig: Rig) -> None:
+    await value(rig.burners.start("heat", 1, 30.0, guards=("probe:true:abort",)))
+    await until(lambda: rig.info().guards[0].reading is not None)
+    assert (rig.info().guards[0].reading, rig.info().target) == (0.0, 30.0)
 
 
 HOST = """

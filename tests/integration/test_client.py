@@ -52,8 +52,15 @@ class Fake:
         self.process.stdout.close()
 
 
+@pytest.fixture(params=["direct", "zmq"])
+def transport(request, monkeypatch):
+    """Either of the two ways to the daemon, which are to be the same in all that can be seen from here."""
+    monkeypatch.setenv("STOKER_TRANSPORT", request.param)
+    return request.param
+
+
 @pytest.fixture
-def fake(tmp_path):
+def fake(tmp_path, transport):
     fake = Fake(tmp_path / "d.sock")
     yield fake
     fake.kill()

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import math
 import os
+import pickle
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+from tests.daemons import wait_until
 
 import stoker
-from stoker.errors import CannotPack, DaemonLost, JobCancelled, WorkerDied
+from stoker.errors import (
+    ArgumentsNotReadable,
+    CannotPack,
+    DaemonLost,
+    InitializerFailed,
+    JobCancelled,
+    NoSuchPool,
+    ResultNotPackable,
+    WorkerDied,
+)
 
 WAIT = 60
 
@@ -154,6 +169,217 @@ def test_the_daemons_death_fails_every_future(start_daemon):
     executor = stoker.Executor(client=client)
     futures = [executor.submit(time.sleep, 600) for _ in range(3)]
     daemon.kill()
-    assert [type(future.exception(WAIT)) for future in futures] == [DaemonLost] * 3
+    assert all(isinstance(future.exception(WAIT), DaemonLost) for future in futures)
     executor.shutdown()
     client.close()
+
+
+# --- pools of its own
+
+
+def test_more_workers_than_the_pool_has_are_the_executors_own_and_run_at_once(daemon, client, tmp_path):
+    marks = [str(tmp_path / str(number)) for number in range(5)]
+    with stoker.Executor(5, client=client) as executor:
+        assert executor._max_workers == 5
+        # each waits for the next: with fewer than five workers that would be for ever
+        futures = [executor.submit(meet, mark, other) for mark, other in zip(marks, marks[1:] + marks[:1], strict=True)]
+        assert len({future.result(WAIT) for future in futures}) == 5
+        assert len(daemon.result("status")["pools"]) == 2
+    assert [pool["name"] for pool in daemon.result("status")["pools"]] == ["default"]
+
+
+def meet(mark, other):
+    Path(mark).touch()
+    while not Path(other).exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def test_a_pool_that_is_named_is_used_as_it_is(daemon, client):
+    client.start_pool("etl", workers=1)
+    with stoker.Executor(4, pool="etl", client=client) as executor:
+        assert len(set(executor.map(lambda _: os.getpid(), range(20)))) == 1
+    assert len(daemon.result("status")["pools"]) == 2
+    with pytest.raises(NoSuchPool, match="nope"):
+        stoker.Executor(pool="nope", client=client)
+
+
+def test_a_pool_of_its_own_ends_with_the_process(daemon):
+    program = "import os, stoker, sys; stoker.Executor(3, endpoint=sys.argv[1]); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", program, daemon.endpoint], check=False, timeout=WAIT)
+    wait_until(lambda: [pool["name"] for pool in daemon.result("status")["pools"]] == ["default"])
+
+
+def test_an_executor_that_is_let_go_takes_its_pool_with_it(daemon):
+    executor = stoker.Executor(3, endpoint=daemon.endpoint)
+    values = executor.map(abs, range(-20, 0))
+    del executor
+    assert list(values) == list(range(20, 0, -1))
+    del values
+
+    def gone():
+        gc.collect()
+        return len(daemon.result("status")["pools"]) == 1
+
+    wait_until(gone)
+
+
+def test_the_initializer_runs_in_each_worker_before_its_first_call(client):
+    with stoker.Executor(2, client=client, initializer=note, initargs=("ready",)) as executor:
+        assert set(executor.map(noted, range(50))) == {"ready"}
+        assert set(executor.map(noted, range(50), chunksize=7)) == {"ready"}
+
+
+def noted(_number):
+    return os.environ["NOTED"]
+
+
+def note(word):
+    os.environ["NOTED"] = os.environ.get("NOTED", "") + word
+
+
+def test_an_initializer_that_raises_breaks_the_executor(client):
+    executor = stoker.Executor(1, client=client, initializer=math.factorial, initargs=(-1,))
+    futures = [executor.submit(abs, number) for number in range(20)]
+    assert all(isinstance(future.exception(WAIT), InitializerFailed) for future in futures)
+    assert isinstance(futures[0].exception(), BrokenProcessPool)
+    with pytest.raises(InitializerFailed, match="ValueError"):
+        executor.submit(abs, 1)
+    executor.shutdown()
+
+
+def test_a_worker_makes_way_after_so_many_calls(client):
+    with stoker.Executor(1, client=client, max_tasks_per_child=3) as executor:
+        pids = [executor.submit(os.getpid).result(WAIT) for _ in range(6)]
+    assert pids[0] == pids[2] != pids[3] == pids[5]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"max_workers": -1}, ValueError),
+        ({"initializer": 7}, TypeError),
+        ({"initializer": print, "pool": "default"}, ValueError),
+        ({"initializer": print, "initargs": (threading.Lock(),)}, CannotPack),
+        ({"max_tasks_per_child": 0}, ValueError),
+        ({"max_tasks_per_child": 1.5}, TypeError),
+        ({"max_tasks_per_child": 1, "pool": "default"}, ValueError),
+    ],
+)
+def test_what_cannot_be_is_refused(client, wrong, error):
+    with pytest.raises(error):
+        stoker.Executor(client=client, **wrong)
+
+
+def test_an_executor_in_a_worker_cannot_wait_for_the_slot_that_it_is_in(client):
+    def outer(number):
+        with stoker.Executor() as inner:
+            return sum(inner.map(abs, range(number)))
+
+    with stoker.Executor(2, client=client) as executor:
+        assert list(executor.map(outer, [3, 4, 5])) == [3, 6, 10]
+
+
+# --- errors that are two things at once
+
+
+def test_errors_are_the_standard_librarys_too(executor):
+    died, bad = executor.submit(os._exit, 3), executor.submit(len, threading.Lock())
+    assert isinstance(died.exception(WAIT), BrokenProcessPool)
+    assert isinstance(bad.exception(WAIT), pickle.PicklingError)
+    assert isinstance(bad.exception(), CannotPack)
+    unreadable = executor.submit(id, Unreadable()).exception(WAIT)
+    assert isinstance(unreadable, ArgumentsNotReadable)
+    assert isinstance(unreadable, BrokenProcessPool)
+    value = executor.submit(threading.Lock).exception(WAIT)
+    assert isinstance(value, ResultNotPackable)
+    assert isinstance(value, pickle.PicklingError)
+    leaving = executor.submit(Leaving).exception(WAIT)
+    assert isinstance(leaving, ResultNotPackable)
+    assert isinstance(leaving.__cause__, SystemExit)
+    assert executor.submit(abs, -1).result(WAIT) == 1
+    for error in (died.exception(), bad.exception(), unreadable, value):
+        assert type(pickle.loads(pickle.dumps(error))) is type(error)
+
+
+class Unreadable:
+    def __reduce__(self) -> object:
+        return math.factorial, (-1,)
+
+
+class Leaving:
+    def __reduce__(self) -> object:
+        return leave, ()
+
+
+def leave():
+    """Harmless in the worker, which only pickles it by name."""
+    sys.exit(1)
+
+
+def test_the_workers_traceback_is_the_cause(executor):
+    error = executor.submit(math.factorial, -1).exception(WAIT)
+    assert type(error.__cause__).__name__ == "_RemoteTraceback"
+    assert "ValueError" in str(error.__cause__)
+
+
+def test_a_callback_that_leaves_does_not_end_the_thread_that_serves_all(executor, caplog):
+    executor.submit(abs, -1).add_done_callback(lambda _: sys.exit(1))
+    assert executor.submit(abs, -2).result(WAIT) == 2
+    with stoker.Executor(client=executor._client) as other:
+        assert other.submit(abs, -3).result(WAIT) == 3
+    assert "exception calling a callback" in caplog.text
+
+
+def test_waiting_in_a_callback_is_refused(executor):
+    refused = threading.Event()
+
+    def close(_):
+        try:
+            executor.shutdown(wait=True)
+        except RuntimeError:
+            refused.set()
+
+    blocking = executor.submit(time.sleep, 600)
+    executor.submit(abs, -1).add_done_callback(close)
+    assert refused.wait(WAIT)
+    assert executor.kill(blocking)
+
+
+# --- map, kill, output
+
+
+def test_map_reads_no_farther_than_the_buffer(executor):
+    read = []
+
+    def numbers():
+        for number in range(1000):
+            read.append(number)
+            yield number
+
+    values = executor.map(abs, numbers(), buffersize=4)
+    assert [next(values) for _ in range(10)] == list(range(10))
+    assert len(read) <= 15
+    assert list(values) == list(range(10, 1000))
+    assert len(list(executor.map(abs, range(100), chunksize=10, buffersize=2))) == 100
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError)):
+        with pytest.raises(error, match="buffersize"):
+            executor.map(abs, [1], buffersize=wrong)
+    with pytest.raises(ValueError, match="chunksize"):
+        executor.map(abs, [1], chunksize=0)
+
+
+def test_kill_all_ends_what_runs_and_what_waits(executor, tmp_path):
+    futures, _ = blocker(executor, tmp_path, 40)
+    executor.kill_all(futures)
+    concurrent.futures.wait(futures, WAIT)
+    assert all(future.cancelled() or isinstance(future.exception(), JobCancelled) for future in futures)
+    assert executor.unfinished() == []
+    assert executor.submit(abs, -1).result(WAIT) == 1
+
+
+def test_what_a_call_prints_appears_here_where_that_is_asked_for(client, capfd):
+    with stoker.Executor(client=client, echo=True) as executor:
+        executor.submit(print, "to stdout").result(WAIT)
+        executor.submit(os.write, 2, b"to stderr\n").result(WAIT)
+    assert capfd.readouterr() == ("to stdout\n", "to stderr\n")

@@ -456,7 +456,7 @@ def test_a_flood_of_output_neither_blocks_its_job_nor_fills_the_memory(farm: Far
 
 
 def test_no_more_than_the_history_is_remembered_and_whoever_waits_gets_all(start_daemon: StartDaemon, short_path: Path):
-    farm = make_farm(start_daemon, short_path / "home", limits="[limits]\nhistory_jobs = 20")
+    farm = make_farm(start_daemon, short_path / "home", limits="[limits]\nkept_jobs = 20")
     specs = [{"call": {"function": "work:square", "args": [x]}} for x in range(100)]
     entries = farm.daemon.result("submit", jobs=specs, wait=30)["jobs"]
     assert [entry["value"] for entry in entries] == [x * x for x in range(100)]

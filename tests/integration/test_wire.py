@@ -308,7 +308,7 @@ def test_a_deep_value_comes_back_whole(peer: Peer) -> None:
         ({"nice": 99}, "nice"),
         ({"name": "no spaces"}, "name"),
         ({"name": ""}, "name"),
-        ({"generator": "fire"}, "generator"),
+        ({"generator": "fire"}, "kind of load"),
         ({"kind": "burnre"}, "kind"),
     ],
 )

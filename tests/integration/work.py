@@ -112,3 +112,70 @@ def spends(seconds: float, x: int) -> int:
     while time.perf_counter() < end:
         pass
     return x * x
+
+
+def counts_down(path: str, failures: int, kind: str = "ValueError") -> int:
+    """Fails so often, then returns how often it was called."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    calls = len(Path(path).read_text())
+    if calls > failures:
+        return calls
+    raise {"ValueError": ValueError, "ConnectionResetError": ConnectionResetError}[kind](f"call {calls}")
+
+
+def dies(signum: int = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), signum)
+
+
+def eats(megabytes: int, mark: str = "", go: str = "") -> int:
+    """Holds so much memory, every page of it touched, until it is told to go on."""
+    held = bytearray(megabytes * 1_000_000)
+    for at in range(0, len(held), 4096):
+        held[at] = 1
+    return marked(mark, go, value=len(held)) if mark else len(held)
+
+
+def counts_to(total: int, mark: str, go: str) -> int:
+    """Says that it has come half-way, and waits there."""
+    import stoker
+
+    stoker.progress(total / 2, total, "half-way")
+    return marked(mark, go, value=total)
+
+
+def threads() -> list[str | None]:
+    return [os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")]
+
+
+def begins(text: str) -> None:
+    """An initializer."""
+    global begun  # noqa: PLW0603 - that is what an initializer is for
+    begun = text
+
+
+begun = ""
+
+
+def began() -> tuple[str, int]:
+    return begun, os.getpid()
+
+
+def descends(depth: int) -> int:
+    """Waits for a job like itself, and so on."""
+    import stoker
+
+    return 0 if depth == 0 else 1 + stoker.default_client().submit(descends, depth - 1).result()
+
+
+def gathers(path: str, most: int) -> int:
+    """How many of these ran at once, as far as this one could see: each holds a file for a moment of work."""
+    mine = Path(f"{path}.{os.getpid()}")
+    mine.touch()
+    seen = len(list(mine.parent.glob(f"{mine.name.partition('.')[0]}.*")))
+    for _ in range(200):
+        spends(0.0001, 1)
+        seen = max(seen, len(list(mine.parent.glob(f"{mine.name.partition('.')[0]}.*"))))
+    mine.unlink()
+    assert seen <= most, f"{seen} at once"
+    return seen

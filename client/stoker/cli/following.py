@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from stoker.cli.output import Output
 PATIENCE = 60.0
 """Seconds that the daemon may hold one request for output; then it is asked again."""
 
+
+LOOK_EVERY = 0.2
+"""Seconds between looks at how far a job has come, where somebody watches."""
 
 NEVER_RAN = (126, 127)
 """Exit codes by which a shell tells that there is no such program, or that it can't be executed."""
@@ -115,6 +119,44 @@ def _speaks_for_itself(info: dict[str, Any], *, silent: bool) -> bool:
     if info["state"] == "done":
         return True
     return info["state"] == "failed" and code is not None and code >= 0 and not (silent and code in NEVER_RAN)
+
+
+def result(peer: Peer, job: int, timeout: float | None = None) -> tuple[dict[str, Any], Sequence[Any]]:
+    """The job with its value; where somebody watches, a bar meanwhile if the job says how far it has come.
+
+    Args:
+        peer: the daemon.
+        job: which.
+        timeout: seconds to wait; None: for ever.
+
+    Raises:
+        StokerError: as of the request.
+    """
+    params: dict[str, Any] = {"id": job} if timeout is None else {"id": job, "timeout": timeout}
+    if not sys.stderr.isatty():
+        return peer.call("result", params)
+    watch_progress(peer, [job], timeout)
+    return peer.call("result", params | ({} if timeout is None else {"timeout": 0}))
+
+
+def watch_progress(peer: Peer, jobs: Sequence[int], timeout: float | None) -> None:
+    """Wait until these jobs have ended or the time is over, and draw how far they have come."""
+    end = None if timeout is None else time.monotonic() + timeout
+    drawn = False
+    try:
+        while True:
+            left = LOOK_EVERY if end is None else min(LOOK_EVERY, max(0.0, end - time.monotonic()))
+            reply, _ = peer.call("wait", {"ids": list(jobs), "timeout": left})
+            if all(map(outcome.has_ended, reply["jobs"])) or (end is not None and time.monotonic() >= end):
+                return
+            if line := outcome.progress_line(reply["jobs"], render.terminal_width() - 1):
+                sys.stderr.write(f"\r{line}\x1b[K")
+                sys.stderr.flush()
+                drawn = True
+    finally:
+        if drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def show_value(job: dict[str, Any], frames: Sequence[Any], out: Output) -> None:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from stoker.cli import overview, render
+from stoker.cli.commands.start_burner import spell_load, tell_notes
 from stoker.cli.connecting import Peer
 from stoker.cli.output import Output
 from stoker.cli.values import spell
@@ -22,6 +23,8 @@ Map = dict[str, Any]
 TICK = 1.0
 """Seconds between two looks; loads are means over one second."""
 STOP_PATIENCE = 30.0
+RECENT = 1000
+"""Events in which the guard is looked for that has ended it."""
 ALIVE = frozenset({"starting", "running", "paused"})
 
 
@@ -46,9 +49,11 @@ class Furnace:
         self._seen: list[Map] = []
         self._drawn = 0
 
-    def burn(self, workers: int, load: Map) -> int:
+    def burn(self, workers: int | None, load: Map) -> int:
         """Start, show, and stop; returns the exit code: 0 when the time limit ended it, 128 + N for a signal."""
-        params = {"kind": "burner", "name": self._name, "workers": workers, "owned": True, **load}
+        params = {"kind": "burner", "name": self._name, "owned": True, **load}
+        if workers is not None:
+            params["workers"] = workers
         caught: list[int] = []
         begin = time.monotonic()
         with _signals(caught):
@@ -68,11 +73,13 @@ class Furnace:
     def _start(self, params: Map) -> float:
         started, _ = self._peer.call("start", params, timeout=self._timeout)
         pids = started["pids"]
-        limit = "for the daemon's default time" if "seconds" not in params else f"for {spell(params['seconds'])}"
+        usual = "until its profile is over" if "profile" in params else "for the daemon's default time"
+        limit = usual if "seconds" not in params else f"for {spell(params['seconds'])}"
         self._out.note(
-            f"stoker: burning {params['load']:g} % of a core in {len(pids)} process{'es' * (len(pids) != 1)} {limit};"
-            f" Ctrl-C ends it (pid {', '.join(map(str, pids))})"
+            f"stoker: burning {spell_load(params)} in {len(pids)}"
+            f" process{'es' * (len(pids) != 1)} {limit}; Ctrl-C ends it (pid {', '.join(map(str, pids))})"
         )
+        tell_notes(started, self._out)
         return time.monotonic()
 
     def _watch(self) -> None:
@@ -83,11 +90,21 @@ class Furnace:
             time.sleep(max(due - time.monotonic(), 0))
             burner = self._look()
             if burner is None or burner["state"] not in ALIVE:
-                self._failed = burner is not None and burner["state"] == "failed"
-                self._reason = burner["reason"] if burner is not None else ""
+                self._reason = burner["reason"] if burner is not None else self._abort()
+                self._failed = bool(self._reason) if burner is None else burner["state"] == "failed"
                 return
             self._seen.append(burner)
             self._show(burner)
+
+    def _abort(self) -> str:
+        """Which guard has ended it; empty where none did."""
+        if self._last is None or not any(guard["action"] == "abort" for guard in self._last.get("guards", ())):
+            return ""
+        recent, _ = self._peer.call("events", {"limit": RECENT}, timeout=STOP_PATIENCE)
+        for _, topic, event in reversed(recent["events"]):
+            if topic == "burner.guard" and event["name"] == self._name and event["action"] == "abort":
+                return str(event["reason"])
+        return ""
 
     def _look(self) -> Map | None:
         try:
@@ -108,7 +125,7 @@ class Furnace:
             self._out.line(
                 f"target {burner['target']:5.1f} %  achieved {burner['achieved']:5.1f} %"
                 f"  shortfall {round(burner['shortfall'], 1) + 0.0:5.1f} %"
-                + (f"  {render.clean(burner['reason'])}" if burner["reason"] else "")
+                + "".join(f"  {remark}" for remark in overview.remarks(burner))
             )
 
     def _redraw(self, burner: Map) -> None:
@@ -121,7 +138,7 @@ class Furnace:
             lines = [*lines[: height - 1], f"… and {len(lines) - height + 1} more"]
         lines.append(
             f"mean: {burner['achieved']:.1f} % of {burner['target']:.1f} %, {left}"
-            + (f"; {render.clean(burner['reason'])}" if burner["reason"] else "")
+            + "".join(f"; {remark}" for remark in overview.remarks(burner))
         )
         up = f"\x1b[{self._drawn}F" if self._drawn else ""
         sys.stdout.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
@@ -149,7 +166,8 @@ class Furnace:
         text += f"; {survivors} processes left" if survivors else "; no process left"
         self._out.show({"summary": {**facts, "survivors": survivors}}, text)
         if self._failed:
-            self._out.complain(StartFailed(f"the burner failed: {self._reason or 'no reason given'}"))
+            how = "was ended" if self._reason.startswith("guard ") else "failed"
+            self._out.complain(StartFailed(f"the burner {how}: {self._reason or 'no reason given'}"))
 
     def _means(self) -> dict[str, float]:
         steady = self._seen[1:] or self._seen  # the first second holds the start

@@ -274,7 +274,7 @@ class Mapper:
                 if batch is None:
                     total = told
                     continue
-                waiting |= {item.index: item for item in _checked(batch, told, payload)}
+                waiting |= {item.index: item for item in checked(batch, told, payload)}
                 ready = list(_run(waiting, following))
                 following += len(ready)
                 yield ready
@@ -302,7 +302,7 @@ def _run(waiting: dict[int, Item], first: int) -> Iterator[Item]:
         yield item
 
 
-def _checked(batch: Batch, part: dict[str, Any], payload: Sequence[Frame]) -> list[Item]:
+def checked(batch: Batch, part: dict[str, Any], payload: Sequence[Frame]) -> list[Item]:
     """As :func:`_items`.
 
     Raises:

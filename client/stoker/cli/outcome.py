@@ -91,6 +91,51 @@ def _remark(job: Map, *, colour: bool) -> str:
     return ending(job["exit_code"]) if job.get("exit_code") else ""
 
 
+def _attempts(job: Map) -> str | None:
+    if not job.get("attempt"):
+        return None
+    return f"{job['attempt']} of {job['retries'] + 1}" if job.get("retries") else str(job["attempt"])
+
+
+def _attempt(before: Map, *, colour: bool) -> str:
+    """One attempt that was not the last, in one line."""
+    took = spell(before["ended"] - before["started"]) if before.get("ended") and before.get("started") else "-"
+    message = render.shorten(render.clean(str(before.get("message", ""))), 80)
+    return (
+        f"attempt {before['attempt']}: {render.state(before['state'], colour=colour)} after {took}  {message}".rstrip()
+    )
+
+
+def progress_of(job: Map) -> str | None:
+    """How far a job has come, in words; None where it has not said."""
+    told = job.get("progress")
+    if not told:
+        return None
+    done, total = told["done"], told.get("total")
+    share = f"{done:g} of {total:g} ({100 * done / total:.0f} %)" if total else f"{done:g}"
+    return f"{share}  {render.clean(told['note'])}" if told.get("note") else share
+
+
+def progress_line(jobs: Iterable[Map], width: int) -> str:
+    """A bar for the jobs that say how far they have come; empty where none does.
+
+    Args:
+        jobs: as the daemon tells of them.
+        width: columns.
+    """
+    told = [job for job in jobs if job.get("progress") and not has_ended(job)]
+    if not told:
+        return ""
+    first = told[0]
+    words = f" {progress_of(first)}" + (f"  (job {first['id']}; {len(told)} are running)" if len(told) > 1 else "")
+    total = first["progress"].get("total")
+    if not total:
+        return render.shorten(words.strip(), width)
+    room = max(8, min(40, width - len(words) - 2))
+    full = min(room, round(room * first["progress"]["done"] / total))
+    return render.shorten(f"[{'#' * full}{'.' * (room - full)}]{words}", width)
+
+
 def details(job: Map, *, colour: bool) -> str:
     """Everything about one job, one fact a line."""
     error = job.get("error") or {}
@@ -102,17 +147,27 @@ def details(job: Map, *, colour: bool) -> str:
         ("form", job.get("form")),
         ("batch of", job["count"] if job.get("count", 1) > 1 else None),
         ("priority", job.get("priority") or None),
-        ("attempt", job.get("attempt") or None),
+        ("slots", job["slots"] if job.get("slots", 1) > 1 else None),
+        ("tags", ", ".join(job.get("tags", ())) or None),
+        ("key", job.get("key")),
+        ("durable", "yes" if job.get("durable") else None),
+        ("attempt", _attempts(job)),
+        ("due", render.clock(job["due"]) if job.get("due") else None),
+        ("after", ", ".join(map(str, job.get("after", ()))) or None),
+        ("progress", progress_of(job)),
         ("worker", job.get("worker")),
         ("pid", job.get("pid")),
         ("submitted", render.clock(job.get("submitted"))),
         ("started", render.clock(job["started"]) if job.get("started") else None),
         ("ended", render.clock(job["ended"]) if job.get("ended") else None),
+        ("cpu", f"{job['cpu_seconds']:.3f}s" if job.get("cpu_seconds") else None),
+        ("peak memory", render.size(job["peak_rss"]) if job.get("peak_rss") else None),
         ("exit code", job.get("exit_code")),
         ("error", f"{error['code']}: {error['message']}" if error else None),
         ("hint", error.get("hint") or None),
     ]
-    lines = [f"{name:<10} {fact}" for name, fact in facts if fact is not None]
+    lines = [f"{name:<11} {fact}" for name, fact in facts if fact is not None]
+    lines += [f"{'before':<11} {_attempt(before, colour=colour)}" for before in job.get("attempts", ())]
     if traceback := error.get("traceback"):
         lines += ["", str(traceback).rstrip()]
     return "\n".join(lines)

@@ -68,6 +68,7 @@ def unpack(data: Frame, *, limit: int = MAX_HEAD) -> Any:
         ) from None
 
 
+_WORDS = frozenset((str,))
 _REASONS = {
     msgpack.StackError: "it is nested too deeply",
     msgpack.FormatError: "a byte that begins nothing",
@@ -81,14 +82,17 @@ def _no_extension(number: int, _data: bytes) -> Any:
 
 
 def encode_request(
-    request_id: int | str, method: str, params: dict[str, Any], payload: Sequence[Frame] = ()
+    request_id: int | str, method: str, params: dict[str, Any], payload: Sequence[Frame] = (), *, quiet: bool = False
 ) -> list[Frame]:
-    """The frames of a request, delimiter first.
+    """The frames of a request, delimiter first; ``quiet``: it is answered only if it fails.
 
     Raises:
         CannotPack: ``params`` hold something that MessagePack has no form for.
     """
-    return [b"", pack({"v": PROTOCOL, "id": request_id, "method": method, "params": params}), *payload]
+    head: dict[str, Any] = {"v": PROTOCOL, "id": request_id, "method": method, "params": params}
+    if quiet:
+        head["quiet"] = True
+    return [b"", pack(head), *payload]
 
 
 def encode_reply(
@@ -121,7 +125,7 @@ def decode_head(frames: Sequence[Frame], *, limit: int = MAX_HEAD) -> tuple[dict
             hint="send an empty frame, one MessagePack map, then any payload frames; a REQ socket adds the empty one",
         )
     head = unpack(frames[1], limit=limit)
-    if not isinstance(head, dict) or not all(isinstance(key, str) for key in head):
+    if type(head) is not dict or not _WORDS.issuperset(map(type, head)):
         found = "a map with other keys" if isinstance(head, dict) else type(head).__name__
         raise MalformedMessage(
             f"the head is {found}, not a map with string keys",

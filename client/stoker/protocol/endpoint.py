@@ -51,6 +51,12 @@ def events_path(path: str) -> str:
     return f"{stem}.events.sock"
 
 
+def direct_path(path: str) -> str:
+    """The path of the direct channel that belongs to a control socket."""
+    stem = path.removesuffix(".sock")
+    return f"{stem}.direct.sock"
+
+
 def parse(text: str) -> Endpoint:
     """An endpoint from what a user wrote: a path, ``ipc://path`` or ``tcp://host:port``.
 

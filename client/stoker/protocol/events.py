@@ -89,6 +89,37 @@ class JobsEnded(Event, kw_only=True, frozen=True):
     message: str = ""
 
 
+class JobsRetried(Event, kw_only=True, frozen=True):
+    """An attempt of job ``id`` failed, and it is tried again, ``delay`` seconds from now."""
+
+    topic: ClassVar[str] = "job.retried"
+    id: int
+    pool: str
+    attempt: int
+    """The attempt that failed."""
+    state: JobState
+    """How it failed."""
+    delay: float
+    message: str = ""
+
+
+class JobProgressed(Event, kw_only=True, frozen=True):
+    """A job says how far it has come."""
+
+    topic: ClassVar[str] = "job.progress"
+    id: int
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
+class StoreChanged(Event, kw_only=True, frozen=True):
+    """What is durable can no longer be written, for this reason; or can again: the reason is empty."""
+
+    topic: ClassVar[str] = "store.changed"
+    reason: str
+
+
 class WorkerStarted(Event, kw_only=True, frozen=True):
     """A worker is ready."""
 
@@ -126,6 +157,36 @@ class BurnerChanged(Event, kw_only=True, frozen=True):
     state: BurnerState
     target: float
     workers: int
+    reason: str = ""
+
+
+class BurnerShortfall(Event, kw_only=True, frozen=True):
+    """A burner began to fall short of its target (``reason`` says why, ``code`` for programs), or no longer does.
+
+    Loads in percent of what its 100 % is, others and steal in percent of the machine, all of the last second.
+    """
+
+    topic: ClassVar[str] = "burner.shortfall"
+    name: str
+    short: bool
+    target: float
+    achieved: float
+    shortfall: float
+    others: float
+    steal: float
+    code: str = ""
+    reason: str = ""
+
+
+class BurnerGuard(Event, kw_only=True, frozen=True):
+    """A guard of a burner has tripped, or is clear again."""
+
+    topic: ClassVar[str] = "burner.guard"
+    name: str
+    guard: str
+    action: str
+    tripped: bool
+    reading: float | None
     reason: str = ""
 
 

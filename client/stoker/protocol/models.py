@@ -63,6 +63,32 @@ class ErrorInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
     data: dict[str, Any] = {}
 
 
+class ProgressInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
+    """How far a job has come, by its own account."""
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
+class AttemptInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
+    """One attempt at a job that has ended."""
+
+    attempt: int
+    state: JobState
+    """How it ended."""
+    started: float | None = None
+    ended: float | None = None
+    worker: int | None = None
+    pid: int | None = None
+    cpu_seconds: float = 0.0
+    """User and system time; of a command, with what it has waited for."""
+    peak_rss: int = 0
+    """The most resident memory of the worker, or of the command, in bytes."""
+    message: str = ""
+    """What went wrong."""
+
+
 class JobInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
     """One job; or, where ``count`` > 1, a batch of like jobs with the consecutive ids ``id … id+count-1``."""
 
@@ -87,6 +113,22 @@ class JobInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
     exit_code: int | None = None
     """For a command that ended: its exit code, negative for a signal."""
     error: ErrorInfo | None = None
+    cpu_seconds: float = 0.0
+    """User and system time of the last attempt."""
+    peak_rss: int = 0
+    """The most resident memory of the last attempt, bytes."""
+    attempts: tuple[AttemptInfo, ...] = ()
+    """Those before the last one, oldest first."""
+    retries: int = 0
+    due: float | None = None
+    """When it may run, UTC; while delayed."""
+    after: tuple[int, ...] = ()
+    """Jobs that it still waits for."""
+    slots: int = 1
+    tags: tuple[str, ...] = ()
+    key: str | None = None
+    durable: bool = False
+    progress: ProgressInfo | None = None
     value: Any | UnsetType = UNSET
     """The job's value where it was asked for and is MessagePack; a pickled value travels as a payload frame."""
     payload: int | None = None
@@ -114,7 +156,50 @@ class PoolInfo(Model, kw_only=True, frozen=True):
     queued: int
     running: int
     paused: bool
+    draining: bool = False
+    held: int = 0
+    """Jobs that are delayed or wait for other jobs."""
+    reason: str = ""
+    """Why it can't work at the moment; empty when all is well."""
     workers: tuple[WorkerInfo, ...]
+
+
+class BurnerReason(Model, kw_only=True, frozen=True):
+    """Why a burner burns less than was asked for, or falls short of what it should burn.
+
+    ``code`` is for programs. Held back: ``reserve``, ``guard``, ``jobs``, ``total``. Falling short:
+    ``pinned-together``, ``quota``, ``steal``, ``starved-by-others``, ``device``, ``silent``, ``absent``, ``lost``. All
+    is well: ``note``. ``text`` has the figures.
+    """
+
+    code: str
+    text: str
+
+
+class GuardInfo(Model, kw_only=True, frozen=True):
+    """One guard of a burner: what it watches, and what it saw last."""
+
+    text: str
+    """As it was asked for."""
+    action: str
+    tripped: bool
+    reading: float | None
+    """What the sensor said last; for a probe its exit code. None: nothing yet, or it can't be read."""
+    reason: str
+    """Why it has tripped; empty while it has not."""
+
+
+class BurnerSecond(Model, kw_only=True, frozen=True):
+    """What a burner did in one second; loads in percent as in :class:`BurnerInfo`, achieved + shortfall = target."""
+
+    at: float
+    """Its end."""
+    asked: float
+    target: float
+    achieved: float
+    shortfall: float
+    others: float
+    steal: float
 
 
 class BurnerWorkerInfo(Model, kw_only=True, frozen=True):
@@ -127,11 +212,44 @@ class BurnerWorkerInfo(Model, kw_only=True, frozen=True):
     achieved: float = 0.0
     shortfall: float = 0.0
     cpu_seconds: float = 0.0
+    others: float = 0.0
+    """What others used of the cores that it may run on, in percent of them."""
+    steal: float = 0.0
+    """What the hypervisor took of them."""
+    waited: float | None = None
+    """Percent of the second in which it was ready to run and had no core; None: the kernel does not tell."""
+    work: float = 0.0
+    """What it got done per second, in the burner's ``work_unit``."""
+
+
+class ProfileInfo(Model, kw_only=True, frozen=True):
+    """Where in its profile a burner is; durations in seconds, None where there is no end."""
+
+    text: str
+    """The profile, spelled anew: without comments, and stages of k6 as segments."""
+    position: float
+    """Seconds of the whole profile that are over, all rounds together; they stand still while it is paused."""
+    seconds: float | None
+    """The whole profile."""
+    remaining: float | None
+    segment: int
+    """The present one, from 1."""
+    segments: int
+    """How many a round has."""
+    now: str
+    """The present segment as written."""
+    now_position: float
+    """Seconds of it that are over."""
+    now_seconds: float | None
+    round: int
+    """The present round, from 1."""
+    rounds: int | None
 
 
 class BurnerInfo(Model, kw_only=True, frozen=True):
-    """One burner. ``target``, ``achieved`` and ``shortfall`` are means over its processes, in percent of one
-    core each, so that achieved + shortfall = target.
+    """One burner. ``asked``, ``target``, ``achieved`` and ``shortfall`` are percent of ``cores`` cores: of one core for
+    each process where ``of`` is ``core`` (means over the processes), of all of them together where it is ``machine`` or
+    ``quota``. ``target`` is what it is to burn itself, after all that holds it back; achieved + shortfall = target.
     """
 
     name: str
@@ -147,8 +265,37 @@ class BurnerInfo(Model, kw_only=True, frozen=True):
     ends: float | None
     """When its time limit ends it; None: it was asked to go on for ever."""
     reason: str
-    """Why it fell short or failed; empty when all is well."""
+    """Why it fell short, is held back or failed; empty when all is well."""
     workers: tuple[BurnerWorkerInfo, ...]
+    of: str = "core"
+    """What 100 % is: ``core``, ``machine`` or ``quota``."""
+    mode: str = "add"
+    """``add``: it burns what was asked; ``total``: it brings the machine to that, whatever else runs."""
+    cores: float = 1.0
+    """What 100 % is, in cores."""
+    unit: str = ""
+    """The same in words."""
+    work: float = 0.0
+    """What its processes got done per second, together; in ``work_unit``."""
+    work_unit: str = ""
+    """Of what its kind counts: ``B``, ``FLOP``, ``pages``, ``calls``; empty: it counts nothing."""
+    asked: float = 0.0
+    """What was asked for; in mode ``total``, of the whole machine."""
+    machine: float = 0.0
+    """What all that runs used of the machine in the last second, this burner included, in percent of its cores."""
+    others: float = 0.0
+    """What all but the burners used of it."""
+    steal: float = 0.0
+    """What the hypervisor took of it."""
+    reasons: tuple[BurnerReason, ...] = ()
+    """Why, each with its code; the first is also ``reason`` unless that tells of an end."""
+    guards: tuple[GuardInfo, ...] = ()
+    yields: bool = False
+    """It gives way to the jobs of the pools."""
+    reserve: float = 0.0
+    """Cores that are left free; 0 where it was asked not to."""
+    profile: ProfileInfo | None = None
+    """Where it is in its profile; None: it has none."""
 
 
 class ProcessInfo(Model, kw_only=True, frozen=True):
@@ -160,6 +307,11 @@ class ProcessInfo(Model, kw_only=True, frozen=True):
     """True: it should be up, whether it is or not."""
     pid: int | None
     argv: tuple[str, ...]
+    """Program and arguments; empty for a Python target."""
+    target: str = ""
+    """Of a Python target: what is called."""
+    session: str = ""
+    """The session that it belongs to and ends with; empty: it is on its own."""
     started: float | None
     exit_code: int | None
     """How it last ended; negative for a signal."""
@@ -186,6 +338,8 @@ class DaemonInfo(Model, kw_only=True, frozen=True):
     boot_id: str
     uptime: float
     state: DaemonState
+    store: str = ""
+    """Why durable jobs can't be accepted at the moment; ``off`` where they never are; empty when all is well."""
     sessions: int
     events: str
     """Endpoint of the event socket."""

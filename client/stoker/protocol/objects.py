@@ -47,7 +47,9 @@ Kind: TypeAlias = Literal[
     "dict",
     "list",
     "namespace",
+    "pipe",
 ]
+PipeEnd: TypeAlias = Literal["a", "b"]
 Lengths = Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=1_000_000)]
 Index = Annotated[int, Meta(ge=0)]
 TypeCode: TypeAlias = Literal["b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "f", "d", "raw"]
@@ -272,6 +274,8 @@ class QueueAck(ObjectRequest[AckReply], kw_only=True, frozen=True):
     Args:
         deliveries: which; empty: all that this session has from this queue.
         give_back: return the items to the front instead.
+        taken: of each delivery, the first so many are acknowledged in any case; without ``give_back`` the others stay
+            on loan. None: all of it.
     """
 
     method: ClassVar[str] = "queue.ack"
@@ -280,6 +284,7 @@ class QueueAck(ObjectRequest[AckReply], kw_only=True, frozen=True):
     id: ObjectId
     deliveries: tuple[int, ...] = ()
     give_back: bool = False
+    taken: Annotated[int, Meta(ge=0)] | None = None
 
 
 class SizeReply(Reply, kw_only=True, frozen=True):
@@ -805,6 +810,86 @@ class ListSize(ObjectRequest[CountReply], kw_only=True, frozen=True):
     id: ObjectId
 
 
+# --- pipes -----------------------------------------------------------------------------------------------------------
+
+
+class PipeHold(ObjectRequest[Done], kw_only=True, frozen=True):
+    """Have an end of a pipe. Its maker has both. When nobody has an end, the other end is told of the end.
+
+    Args:
+        id: the pipe.
+        end: which end.
+        claim: the ticket that came with it, which is void then.
+        for_ticket: not this session has it, but whoever claims this ticket: for an end that is about to be handed on.
+            It is void when this session ends.
+    """
+
+    method: ClassVar[str] = "pipe.hold"
+    reply: ClassVar[type] = Done
+
+    id: ObjectId
+    end: PipeEnd
+    claim: Annotated[str, Meta(max_length=128)] | None = None
+    for_ticket: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class PipeGiveUp(ObjectRequest[Done], kw_only=True, frozen=True):
+    """Have an end no more; with ``for_ticket``: nobody is going to claim it."""
+
+    method: ClassVar[str] = "pipe.give_up"
+    reply: ClassVar[type] = Done
+
+    id: ObjectId
+    end: PipeEnd
+    for_ticket: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class PipeSent(Reply, kw_only=True, frozen=True):
+    """Whether it is on its way; not where nobody has the other end, or the time was over."""
+
+    sent: bool
+
+
+class PipeSend(ObjectRequest[PipeSent], kw_only=True, frozen=True):
+    """Send payload frame 0 from an end to the other one; waits while very many messages are on their way."""
+
+    method: ClassVar[str] = "pipe.send"
+    reply: ClassVar[type] = PipeSent
+
+    id: ObjectId
+    end: PipeEnd
+    timeout: Timeout | None = None
+    ticket: Ticket = 0
+
+
+class PipeReceived(Reply, kw_only=True, frozen=True):
+    """``ready``: there is a message, in payload frame 0 unless it was only looked for; or, with ``ended``, there will
+    be no more, since nobody has the other end. Neither: the time was over.
+    """
+
+    ready: bool
+    ended: bool
+
+
+class PipeReceive(ObjectRequest[PipeReceived], kw_only=True, frozen=True):
+    """Receive the next message at an end, waiting for it.
+
+    Args:
+        id: the pipe.
+        end: which end.
+        peek: leave it there.
+    """
+
+    method: ClassVar[str] = "pipe.receive"
+    reply: ClassVar[type] = PipeReceived
+
+    id: ObjectId
+    end: PipeEnd
+    peek: bool = False
+    timeout: Timeout | None = None
+    ticket: Ticket = 0
+
+
 OBJECT_REQUESTS: tuple[Any, ...] = (
     OpenObject,
     DropObject,
@@ -846,5 +931,9 @@ OBJECT_REQUESTS: tuple[Any, ...] = (
     ListGet,
     ListSet,
     ListSize,
+    PipeHold,
+    PipeGiveUp,
+    PipeSend,
+    PipeReceive,
 )
 """Every shared-object call, for the table of all methods."""

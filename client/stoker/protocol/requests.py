@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from stoker.protocol.models import (
+    BurnerSecond,
     DaemonStatus,
     Environment,
     ErrorInfo,
@@ -32,7 +33,16 @@ JobId = Annotated[int, Meta(ge=1)]
 Priority = Annotated[int, Meta(ge=-100, le=100)]
 PoolSize = Annotated[int, Meta(ge=0, le=1024)]
 BurnerSize = Annotated[int, Meta(ge=1, le=1024)]
+BurnerUnit = Literal["core", "machine", "quota"]
+BurnerMode = Literal["add", "total"]
+Guards = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=1024)], ...], Meta(max_length=32)]
 Nice = Annotated[int, Meta(ge=-20, le=19)]
+ProfileText = Annotated[str, Meta(min_length=1, max_length=65536)]
+TracePoint = tuple[Seconds, Percent]
+TraceTable = Annotated[tuple[TracePoint, ...], Meta(min_length=2, max_length=131_072)]
+Traces = Annotated[tuple[TraceTable, ...], Meta(max_length=1000)]
+Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$(?!\n)")]
+Key = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class Request(msgspec.Struct, Generic[R], frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,6 +80,8 @@ class Hello(Request[HelloReply], kw_only=True, frozen=True):
         environment: where this client's functions live; None means the daemon's own environment.
         on_disconnect: what becomes of this session's unfinished jobs when it ends.
         heartbeat: seconds within which a remote client promises to be heard from; None for local clients.
+        weight: this session's share of a pool that others use too, beside theirs.
+        most: how many of this session's jobs may run at a time, in all pools together; None: any number.
     """
 
     method: ClassVar[str] = "hello"
@@ -80,6 +92,8 @@ class Hello(Request[HelloReply], kw_only=True, frozen=True):
     environment: Environment | None = None
     on_disconnect: Literal["keep", "cancel"] = "keep"
     heartbeat: Annotated[float, Meta(ge=0.1, le=3600)] | None = None
+    weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    most: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
 class ByeReply(Reply, kw_only=True, frozen=True):
@@ -206,6 +220,22 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         timeout: seconds that one attempt may run.
         environment: where its function lives; None means the session's.
         ttl: seconds for which the result is kept once the job has ended; 0 for a result that was streamed.
+        slots: of how many workers it takes the place while it runs; its BLAS and OpenMP threads are as many.
+        tags: words that limits of concurrency can be set for (method ``limit``).
+        delay: seconds before it may run.
+        at: UTC seconds since the epoch before which it does not run; it follows the machine's clock when that is set.
+        after: jobs that have to end first: ids, idempotency keys, or ``#N`` for entry N of this request.
+        after_end: ``success``: of these, each must end well, or this one fails unrun; ``any``: end, however.
+        retries: how often it is tried again after an attempt that failed.
+        backoff: seconds before the second attempt; doubled before each further one.
+        backoff_most: what the seconds between attempts are not doubled beyond.
+        retry_on: after which failures: ``failed``, ``timed-out``, ``worker-died``, ``lost-with-daemon``, or the name of
+            an exception class, plain or qualified, which its subclasses meet too. Empty: after any but the last.
+        on_crash: what becomes of it when the daemon dies while it runs: ``fail`` ends it as lost-with-daemon,
+            ``requeue`` queues it again.
+        key: the idempotency key: as long as a job with this key is known, a submit with the same key has that job back.
+        durable: True: accepted only once it is on disk, and it survives the daemon; ``if-possible``: so where this
+            daemon keeps anything. None: ``if-possible`` for commands and for whatever has a key, else False.
     """
 
     call: CallSpec | None = None
@@ -217,6 +247,19 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout: Annotated[float, Meta(gt=0)] | None = None
     environment: Environment | None = None
     ttl: Seconds | None = None
+    slots: Annotated[int, Meta(ge=1, le=1024)] = 1
+    tags: Annotated[tuple[Tag, ...], Meta(max_length=16)] = ()
+    delay: Annotated[float, Meta(ge=0, le=31_536_000)] | None = None
+    at: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    after: Annotated[tuple[JobId | Key, ...], Meta(max_length=65536)] = ()
+    after_end: Literal["success", "any"] = "success"
+    retries: Annotated[int, Meta(ge=0, le=1000)] = 0
+    backoff: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    backoff_most: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    retry_on: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=32)] = ()
+    on_crash: Literal["fail", "requeue"] = "fail"
+    key: Key | None = None
+    durable: bool | Literal["if-possible"] | None = None
 
 
 class SubmitReply(Reply, kw_only=True, frozen=True):
@@ -276,6 +319,10 @@ class Jobs(Request[JobsReply], kw_only=True, frozen=True):
         ids: only these; an unknown one is an error.
         states: only jobs in these states.
         pool: only jobs of this pool.
+        tags: only jobs that have all of these tags.
+        keys: only the jobs with these idempotency keys; an unknown one is an error.
+        newer: only jobs that were submitted within the last so many seconds.
+        older: only jobs that were submitted longer ago than so many seconds.
         limit: at most this many, the newest.
     """
 
@@ -285,6 +332,10 @@ class Jobs(Request[JobsReply], kw_only=True, frozen=True):
     ids: tuple[JobId, ...] = ()
     states: tuple[JobState, ...] = ()
     pool: Name | None = None
+    tags: tuple[Tag, ...] = ()
+    keys: tuple[Key, ...] = ()
+    newer: Seconds | None = None
+    older: Seconds | None = None
     limit: Annotated[int, Meta(ge=1, le=100_000)] = 1000
 
 
@@ -359,6 +410,114 @@ class Retry(Request[RetryReply], kw_only=True, frozen=True):
     ids: Annotated[tuple[JobId, ...], Meta(min_length=1, max_length=65536)]
 
 
+class ProgressReply(Reply, kw_only=True, frozen=True):
+    """It is known now."""
+
+
+class Progress(Request[ProgressReply], kw_only=True, frozen=True):
+    """How far a job has come: what a command says of itself. Functions have ``stoker.progress``, which costs less.
+
+    Args:
+        id: the job; a command finds it in the variable ``STOKER_JOB``.
+        done: how much is done.
+        total: of how much; None: nobody knows.
+        note: a word on what is being done.
+    """
+
+    method: ClassVar[str] = "progress"
+    reply: ClassVar[type] = ProgressReply
+
+    id: JobId
+    done: Annotated[float, Meta(ge=0)]
+    total: Annotated[float, Meta(ge=0)] | None = None
+    note: Annotated[str, Meta(max_length=256)] = ""
+
+
+class LendReply(Reply, kw_only=True, frozen=True):
+    """``lent``: whether this session runs inside a job, whose slot is lent now."""
+
+    lent: bool
+
+
+class Lend(Request[LendReply], kw_only=True, frozen=True):
+    """A job waits for jobs, and lends its slot to them meanwhile: so that waiting can't deadlock.
+
+    The daemon knows the session's process, and so the worker that it is in. From anywhere else it does nothing.
+
+    Args:
+        lent: True: begin to lend; False: the wait is over.
+    """
+
+    method: ClassVar[str] = "lend"
+    reply: ClassVar[type] = LendReply
+
+    lent: bool
+
+
+class LimitReply(Reply, kw_only=True, frozen=True):
+    """Every limit that is set, by tag."""
+
+    limits: dict[str, int]
+
+
+class Limit(Request[LimitReply], kw_only=True, frozen=True):
+    """How many jobs with a tag may run at a time, in all pools together.
+
+    Args:
+        tag: which; None: only tell the limits.
+        most: how many; None: as many as like.
+    """
+
+    method: ClassVar[str] = "limit"
+    reply: ClassVar[type] = LimitReply
+
+    tag: Tag | None = None
+    most: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+
+
+class RoomReply(Reply, kw_only=True, frozen=True):
+    """There is room now; it is not kept for anybody."""
+
+
+class Room(Request[RoomReply], kw_only=True, frozen=True):
+    """Answer when a pool has room for more jobs: what to ask after ``queue-full``, before submitting again.
+
+    Args:
+        pool: which.
+        jobs: for so many jobs.
+        bytes: with so many bytes of arguments.
+    """
+
+    method: ClassVar[str] = "room"
+    reply: ClassVar[type] = RoomReply
+
+    pool: Name = "default"
+    jobs: Annotated[int, Meta(ge=1)] = 1
+    bytes: Annotated[int, Meta(ge=0)] = 0
+
+
+class DrainReply(Reply, kw_only=True, frozen=True):
+    """``left``: how many jobs of the pool have not ended; 0: it is drained."""
+
+    name: str
+    left: int
+
+
+class Drain(Request[DrainReply], kw_only=True, frozen=True):
+    """Let a pool take no new jobs, and answer when it has none left. ``set`` with ``paused: false`` opens it again.
+
+    Args:
+        name: which pool.
+        timeout: seconds; then the answer says how many are left, and it goes on draining. None: for ever.
+    """
+
+    method: ClassVar[str] = "drain"
+    reply: ClassVar[type] = DrainReply
+
+    name: Name = "default"
+    timeout: Seconds | None = None
+
+
 class LogsReply(Reply, kw_only=True, frozen=True):
     """Output; stdout is payload frame 0 and stderr frame 1.
 
@@ -394,12 +553,14 @@ class Logs(Request[LogsReply], kw_only=True, frozen=True):
 # --- burners, processes, pools ----------------------------------------------------------------------------------------
 
 
-class StartReply(Reply, kw_only=True, frozen=True):
+class StartReply(Reply, omit_defaults=True, kw_only=True, frozen=True):
     """What runs now: it has been observed, not merely asked for."""
 
     kind: str
     name: str
     pids: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+    """What whoever asked should know: why a burner burns less than was asked for."""
 
 
 class StartBurner(Request[StartReply], tag="burner", tag_field="kind", kw_only=True, frozen=True):
@@ -407,12 +568,30 @@ class StartBurner(Request[StartReply], tag="burner", tag_field="kind", kw_only=T
 
     Args:
         name: its name.
-        workers: number of processes.
-        load: target of each process in percent of one core.
-        seconds: time limit; None means the default limit of the configuration, ``inf`` for ever.
+        workers: number of processes; None: 1, or one per core where ``of`` is ``machine`` or ``quota``.
+        load: target in percent; of what, says ``of``. Beside a profile: what it begins at where it does not say.
+        profile: what the load is to be over time, in the grammar of docs/profiles.md; load or profile must be given.
+        traces: the points ``[seconds, percent]`` of each trace that the profile names, in order: whoever asks for the
+            burner has read the files.
+        of: what 100 % is. ``core``: one core, for each process; ``machine``: all the cores that the daemon may use;
+            ``quota``: what affinity and the cgroup's CPU quota leave of them. None: ``core``, or with
+            ``total`` ``machine``.
+        mode: ``add``: burn so much; ``total``: bring the machine to so much, whatever else runs.
+        no_reserve: do without the reserve of one core or 10 % of the machine that burners leave free.
+        guards: what makes it warn, burn less, pause or end, such as ``load>8:pause``; see
+            :mod:`stoker.protocol.guards`.
+        yield_to_jobs: burn less by the cores that running jobs use.
+        seconds: time limit; None means the length of the profile or, without an end, the default limit of the
+            configuration; ``inf`` for ever.
         cpus: cores to pin to; process number i is pinned to ``cpus[i % len(cpus)]``. Empty: not pinned.
         nice: niceness of its processes.
-        generator: what generates the load.
+        generator: the kind of load: a key of :data:`stoker.protocol.loads.LOADS`, or ``stress-ng:STRESSOR``.
+        bytes: of memory that each process holds (``memory``), or copies through (``bandwidth``).
+        rate: bytes per second that 100 % is, for each process (``disk``).
+        folder: absolute path; where its processes may write (``disk``, ``stress-ng``).
+        quota: bytes that each process may take on the disk (``disk``).
+        io: ``write`` (the default), ``read`` or ``both`` (``disk``).
+        call: what is called again and again, as ``package.module:function``; found as this session's functions are.
         replace: stop a burner of the same name first, instead of refusing.
         owned: it belongs to this session, and is stopped when the session ends, however it ends.
     """
@@ -421,38 +600,93 @@ class StartBurner(Request[StartReply], tag="burner", tag_field="kind", kw_only=T
     reply: ClassVar[type] = StartReply
 
     name: Name
-    workers: BurnerSize = 1
-    load: Percent
+    workers: BurnerSize | None = None
+    load: Percent | None = None
+    profile: ProfileText | None = None
+    traces: Traces = ()
+    of: BurnerUnit | None = None
+    mode: BurnerMode = "add"
+    no_reserve: bool = False
+    guards: Guards = ()
+    yield_to_jobs: bool = False
     seconds: Annotated[float, Meta(gt=0)] | None = None
     cpus: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     nice: Nice = 10
-    generator: Literal["spin"] = "spin"
+    generator: Annotated[str, Meta(min_length=1, max_length=80)] = "spin"
+    bytes: Annotated[int, Meta(ge=1)] | None = None
+    rate: Annotated[float, Meta(gt=0)] | None = None
+    folder: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    quota: Annotated[int, Meta(ge=1)] | None = None
+    io: Literal["write", "read", "both"] | None = None
+    call: Annotated[str, Meta(min_length=3, max_length=512)] | None = None
     replace: bool = False
     owned: bool = False
 
 
+class TargetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A Python target by value: for Python. The daemon never looks inside.
+
+    Args:
+        payload: the index of the payload frame: the (cloud)pickle of something that is called without arguments.
+        name: what to call it, for people.
+    """
+
+    payload: Annotated[int, Meta(ge=0)] = 0
+    name: Annotated[str, Meta(max_length=256)] = ""
+
+
+class ProcessPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
+    """A further reply of a ``start`` that was ``attached``: what the process wrote, in payload frame 0 (stdout) and 1
+    (stderr); and, in the last one, which is not marked ``more``, how it ended.
+    """
+
+    number: int = 0
+    """Counts them, from 1 on; the last one has none."""
+    ended: bool = False
+    exit_code: int | None = None
+    """Negative for a signal."""
+    reason: str = ""
+
+
 class StartProcess(Request[StartReply], tag="process", tag_field="kind", kw_only=True, frozen=True):
-    """Start a supervised process.
+    """Start a supervised process: exactly one of argv, call and pickle. A Python target (call, pickle) is forked by the
+    forkserver of the session's environment.
 
     Args:
         name: its name.
         argv: program and arguments; no shell.
+        call: a Python function by name, with its arguments; ``many`` is for jobs.
+        pickle: a Python target by value.
         cwd: absolute path; None means the session's, else the daemon's.
         env: variables laid over the daemon's environment.
         restart: what to do when it ends.
+        stop_signal: how it is asked to end; SIGINT is followed by SIGTERM half-way through the grace.
         grace: seconds from the stop signal to SIGKILL.
+        attached: it belongs to this session. The first reply is marked ``more``, and :class:`ProcessPart` replies
+            follow with its output, as it comes, and its end. It ends when the session does, and is forgotten when it
+            has ended; ``restart`` has to be ``never``.
     """
 
     method: ClassVar[str] = "start"
     reply: ClassVar[type] = StartReply
 
     name: Name
-    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
+    argv: Annotated[tuple[str, ...], Meta(max_length=4096)] = ()
+    call: CallSpec | None = None
+    pickle: TargetSpec | None = None
     cwd: str | None = None
     env: dict[str, str] = {}
     restart: Literal["always", "on-failure", "never"] = "on-failure"
     stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM"
     grace: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    attached: bool = False
+
+
+class Initializer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the workers of a pool begin with: exactly one of call and pickle."""
+
+    call: CallSpec | None = None
+    pickle: PickleSpec | None = None
 
 
 class StartPool(Request[StartReply], tag="pool", tag_field="kind", kw_only=True, frozen=True):
@@ -462,6 +696,10 @@ class StartPool(Request[StartReply], tag="pool", tag_field="kind", kw_only=True,
         name: its name.
         workers: number of workers; None means the number of usable cores.
         engine: where its jobs run.
+        max_jobs: jobs that a worker runs before it makes way for a fresh one; 0: any number.
+        memory_bytes: resident memory that a worker may use, what its commands use included; above it is killed. 0: any.
+        initializer: called in each worker before its first job: ``call``, or ``pickle`` of shape ``call`` and one row.
+        owned: it belongs to this session, and is removed when the session ends, however it ends.
     """
 
     method: ClassVar[str] = "start"
@@ -470,16 +708,22 @@ class StartPool(Request[StartReply], tag="pool", tag_field="kind", kw_only=True,
     name: Name
     workers: PoolSize | None = None
     engine: Literal["local"] = "local"
+    max_jobs: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] | None = None
+    initializer: Initializer | None = None
+    owned: bool = False
 
 
 Start: TypeAlias = StartBurner | StartProcess | StartPool
 
 
-class SetReply(Reply, kw_only=True, frozen=True):
+class SetReply(Reply, omit_defaults=True, kw_only=True, frozen=True):
     """The change is in effect: new processes run, surplus ones are reaped or will be when their job ends."""
 
     kind: str
     name: str
+    notes: tuple[str, ...] = ()
+    """As in :class:`StartReply`."""
 
 
 class Set(Request[SetReply], kw_only=True, frozen=True):
@@ -487,10 +731,17 @@ class Set(Request[SetReply], kw_only=True, frozen=True):
 
     Args:
         name: a burner or a pool.
-        load: new target in percent (burners).
+        load: new target in percent; a profile is left for it (burners).
+        profile: a profile to follow from now on (burners).
+        traces: the points of its traces, as in ``start``.
+        ramp_to: leave the profile for a ramp from the present target to this one, in percent (burners).
+        over: seconds that this ramp takes; without it, 30.
+        skip: True goes to the next segment of the profile (burners).
+        extend: seconds that the present segment of the profile is to last longer (burners).
         workers: new number of processes (burners, pools).
         seconds: new time limit counted from now (burners); ``inf`` for ever.
-        paused: True holds what is queued back, and a burner's load; False goes on.
+        paused: True holds what is queued back, and a burner's load, whose profile stands still; False goes on.
+        no_reserve: do without the reserve that burners leave free, or keep it again (burners).
     """
 
     method: ClassVar[str] = "set"
@@ -498,9 +749,69 @@ class Set(Request[SetReply], kw_only=True, frozen=True):
 
     name: Name
     load: Percent | UnsetType = UNSET
+    profile: ProfileText | UnsetType = UNSET
+    traces: Traces = ()
+    ramp_to: Percent | UnsetType = UNSET
+    over: Annotated[float, Meta(ge=0.1, le=31_536_000)] | UnsetType = UNSET
+    skip: bool | UnsetType = UNSET
+    extend: Annotated[float, Meta(gt=0, le=31_536_000)] | UnsetType = UNSET
     workers: PoolSize | UnsetType = UNSET
     seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
     paused: bool | UnsetType = UNSET
+    no_reserve: bool | UnsetType = UNSET
+
+
+class BurnerHistory(Reply, kw_only=True, frozen=True):
+    """The last seconds of one burner, oldest first."""
+
+    name: str
+    cores: float
+    """What 100 % is, in cores."""
+    seconds: tuple[BurnerSecond, ...]
+
+
+class FiguresReply(Reply, kw_only=True, frozen=True):
+    """One entry for each burner that was asked for."""
+
+    burners: tuple[BurnerHistory, ...]
+
+
+class Figures(Request[FiguresReply], kw_only=True, frozen=True):
+    """What burners did in each of the last 120 seconds: for a plot.
+
+    Args:
+        names: which; empty means all.
+    """
+
+    method: ClassVar[str] = "figures"
+    reply: ClassVar[type] = FiguresReply
+
+    names: tuple[Name, ...] = ()
+
+
+class SignalReply(Reply, kw_only=True, frozen=True):
+    """Whether it was there to be sent anything."""
+
+    sent: bool
+
+
+class Signal(Request[SignalReply], kw_only=True, frozen=True):
+    """Send a signal to a supervised process, and nothing more; what its end means is up to its restart policy.
+
+    Args:
+        name: which process.
+        signal: which signal.
+        group: to its whole process group.
+    """
+
+    method: ClassVar[str] = "signal"
+    reply: ClassVar[type] = SignalReply
+
+    name: Name
+    signal: Literal[
+        "SIGHUP", "SIGINT", "SIGQUIT", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGSTOP", "SIGWINCH"
+    ]
+    group: bool = False
 
 
 class StopReply(Reply, kw_only=True, frozen=True):

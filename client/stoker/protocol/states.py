@@ -42,6 +42,8 @@ class JobEvent(StrEnum):
     QUARANTINE = "quarantine"
     DAEMON_LOST = "daemon-lost"
     RETRY = "retry"
+    POSTPONE = "postpone"
+    DEPEND = "depend"
 
 
 class WorkerState(StrEnum):
@@ -84,6 +86,20 @@ class BurnerEvent(StrEnum):
     STOP = "stop"
     REAPED = "reaped"
     FAIL = "fail"
+
+
+class GuardState(StrEnum):
+    """Where a guard of a burner stands."""
+
+    WATCHING = "watching"
+    TRIPPED = "tripped"
+
+
+class GuardEvent(StrEnum):
+    """What a guard can see."""
+
+    EXCEED = "exceed"
+    CALM = "calm"
 
 
 class ProcessState(StrEnum):
@@ -156,8 +172,11 @@ JOB_MOVES: Mapping[tuple[JobState, JobEvent], JobState] = {
     (JobState.RUNNING, JobEvent.TIME_OUT): JobState.TIMED_OUT,
     (JobState.RUNNING, JobEvent.WORKER_DIE): JobState.WORKER_DIED,
     (JobState.RUNNING, JobEvent.QUARANTINE): JobState.QUARANTINED,
-    (JobState.RUNNING, JobEvent.DAEMON_LOST): JobState.LOST_WITH_DAEMON,
-    (JobState.QUEUED, JobEvent.FAIL): JobState.FAILED,
+    **{(state, JobEvent.FAIL): JobState.FAILED for state in (JobState.QUEUED, JobState.DELAYED, JobState.WAITING)},
+    (JobState.QUEUED, JobEvent.DEPEND): JobState.WAITING,
+    (JobState.QUEUED, JobEvent.POSTPONE): JobState.DELAYED,
+    (JobState.WAITING, JobEvent.POSTPONE): JobState.DELAYED,
+    **{(state, JobEvent.DAEMON_LOST): JobState.LOST_WITH_DAEMON for state in (JobState.QUEUED, JobState.RUNNING)},
     **{
         (state, JobEvent.CANCEL): JobState.CANCELLED
         for state in (JobState.QUEUED, JobState.DELAYED, JobState.WAITING, JobState.RUNNING)
@@ -195,6 +214,11 @@ BURNER_MOVES: Mapping[tuple[BurnerState, BurnerEvent], BurnerState] = {
         (state, BurnerEvent.FAIL): BurnerState.FAILED
         for state in (BurnerState.STARTING, BurnerState.RUNNING, BurnerState.PAUSED, BurnerState.STOPPING)
     },
+}
+
+GUARD_MOVES: Mapping[tuple[GuardState, GuardEvent], GuardState] = {
+    (GuardState.WATCHING, GuardEvent.EXCEED): GuardState.TRIPPED,
+    (GuardState.TRIPPED, GuardEvent.CALM): GuardState.WATCHING,
 }
 
 PROCESS_MOVES: Mapping[tuple[ProcessState, ProcessEvent], ProcessState] = {

@@ -6,14 +6,15 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from stoker.errors import InvalidParams, MalformedMessage, UnknownMethod, UnsupportedVersion
-from stoker.protocol.codec import PROTOCOL
+from stoker.protocol.codec import PROTOCOL, Frame, encode_reply
 from stoker.protocol.methods import METHODS
-from stoker.protocol.requests import Request
+from stoker.protocol.requests import Request, Submit
 
 T = TypeVar("T")
 
@@ -21,6 +22,54 @@ MAX_ID = 128
 """Characters of a request id that is a string."""
 MAX_WHY = 300
 """Characters of a verdict that may quote what was sent."""
+
+
+_KEYS = frozenset(("v", "id", "method", "params", "quiet"))
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True):
+    """A head that has nothing unusual in it."""
+
+    id: int | Annotated[str, Meta(max_length=MAX_ID)]
+    method: str
+    v: int = PROTOCOL
+    params: msgspec.Raw = msgspec.Raw(b"\x80")
+    quiet: bool = False
+
+
+def quick_request(data: Frame) -> tuple[int | str, Request[Any], bool] | None:
+    """What :func:`decode_request` finds in a head, in a fifth of the time, where there is nothing unusual in it.
+
+    Args:
+        data: the head, MessagePack.
+
+    Returns:
+        Id, request and whether it is quiet. None where the long way has to be gone: for a method whose parameters may
+        hold any value, and to say what is wrong.
+    """
+    try:
+        head = _HEADS.decode(data)
+        if head.v != PROTOCOL:
+            return None
+        request = _PLAIN[head.method].decode(head.params)
+    except (msgspec.MsgspecError, KeyError, ValueError, RecursionError):
+        return None
+    if type(request) is Submit and any(spec.call is not None for spec in request.jobs):
+        return None
+    return head.id, request, head.quiet
+
+
+def encode_result(request_id: int | str | None, reply: msgspec.Struct, payload: Sequence[Frame] = ()) -> list[Frame]:
+    """The frames of a reply, delimiter first, as :func:`stoker.protocol.codec.encode_reply` makes them.
+
+    Raises:
+        CannotPack: it holds something that MessagePack has no form for.
+    """
+    try:
+        head = _ENCODER.encode({"id": request_id, "result": reply})
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        return encode_reply(request_id, to_map(reply), payload)
+    return [b"", head, *payload]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -55,10 +104,11 @@ def decode_request(head: dict[str, Any]) -> Request[Any]:
         raise MalformedMessage(
             "the request has no usable id", hint=f'give it "id": an integer, or a string of at most {MAX_ID} characters'
         )
-    if unknown := sorted(set(head) - {"v", "id", "method", "params"}):
-        raise MalformedMessage(
-            f"unknown key {unknown[0]!r:.80} in the request", hint=nearest(unknown[0], ("v", "id", "method", "params"))
-        )
+    if not head.keys() <= _KEYS:
+        unknown = sorted(head.keys() - _KEYS)
+        raise MalformedMessage(f"unknown key {unknown[0]!r:.80} in the request", hint=nearest(unknown[0], _KEYS))
+    if type(head.get("quiet", False)) is not bool:
+        raise MalformedMessage('"quiet" is neither true nor false', hint="leave it out to be answered in any case")
     method = head.get("method")
     if not isinstance(method, str) or method not in METHODS:
         raise UnknownMethod(
@@ -172,3 +222,37 @@ def _plain(field: Any) -> Any:
 def encode_params(request: Request[Any]) -> dict[str, Any]:
     """The parameters of a request as a map."""
     return to_map(request)
+
+
+def _is_plain(info: msgspec.inspect.Type) -> bool:
+    """Whether a value of this type is read alike by everybody: it holds nothing of which any type would do."""
+    if isinstance(info, msgspec.inspect.StructType):
+        return all(_is_plain(field.type) for field in info.fields)
+    if isinstance(info, msgspec.inspect.UnionType):
+        return all(_is_plain(member) for member in info.types)
+    if isinstance(info, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
+        return _is_plain(info.item_type)
+    if isinstance(info, msgspec.inspect.DictType):
+        return _is_plain(info.key_type) and _is_plain(info.value_type)
+    return isinstance(info, _PLAIN_TYPES)
+
+
+_PLAIN_TYPES = (
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.BoolType,
+    msgspec.inspect.StrType,
+    msgspec.inspect.BytesType,
+    msgspec.inspect.NoneType,
+    msgspec.inspect.LiteralType,
+    msgspec.inspect.EnumType,
+)
+_HEADS = msgspec.msgpack.Decoder(_Head)
+_ENCODER = msgspec.msgpack.Encoder()
+_PLAIN = {
+    word: msgspec.msgpack.Decoder(kind)
+    for word, kind in METHODS.items()
+    if kind is Submit or _is_plain(msgspec.inspect.type_info(kind))
+}
+"""How to read the parameters of the methods for which the short way is open. Of a submit it is calls alone that may
+hold any value."""

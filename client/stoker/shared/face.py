@@ -55,6 +55,8 @@ class Face:
     _ours: _Known | None = None
     _whose: Face | None = None
     """The object that it goes with, kept alive by it."""
+    _regret: StokerError | None = None
+    """What something failed of that was not waited for."""
 
     def _open(
         self, name: str | None, client: Client | None, options: dict[str, Any], payload: Sequence[Frame] = ()
@@ -113,6 +115,15 @@ class Face:
         me, connection = holder(), self._connection
         settling.paid(connection, me)
         return connection.call(method, {"id": self._id, "holder": me, **params}, payload, timeout)
+
+    def _tell(self, method: str, params: dict[str, Any]) -> None:
+        """As :meth:`_send`, without waiting. What it fails of is in ``_regret`` when the next call returns."""
+        me, connection = holder(), self._connection
+        settling.paid(connection, me)
+        connection.tell(method, {"id": self._id, "holder": me, **params}, self._note_regret)
+
+    def _note_regret(self, error: StokerError) -> None:
+        self._regret = error
 
     def _wait(
         self, method: str, timeout: float | None, params: dict[str, Any] | None = None, payload: Sequence[Frame] = ()

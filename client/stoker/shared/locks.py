@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stoker.errors import IllegalMove
 from stoker.shared.face import Face
+from stoker.shared.holder import holder
 
 if TYPE_CHECKING:
     from stoker.client import Client
@@ -43,6 +44,9 @@ class Acquirable(Face):
 class Lock(Acquirable):
     """A lock with an owner: released when the owner's process dies.
 
+    Over the direct channel, a release by who holds it is sent and not waited for, since it cannot go wrong unless the
+    lock was lost meanwhile. If it was, the next acquire, release or :meth:`locked` of this object raises ValueError.
+
     Args:
         name: its name; None: an anonymous one.
         robust: None: true, or as it was made. False: it stays locked when its owner dies, as multiprocessing's.
@@ -54,6 +58,8 @@ class Lock(Acquirable):
 
     _kind = "lock"
     _token: int | None = None
+    _owner: str = ""
+    """The holder that acquired it last by this object."""
 
     def __init__(self, name: str | None = None, *, robust: bool | None = None, client: Client | None = None) -> None:
         self._open(name, client, {"robust": robust})
@@ -70,7 +76,11 @@ class Lock(Acquirable):
         """See :meth:`Acquirable.acquire`."""
         reply, _ = self._wait("lock.acquire", timeout if block else 0.0)
         if reply["acquired"]:
-            self._token = reply["token"]
+            self._token, self._owner = reply["token"], holder()
+        if self._regret is not None:
+            if reply["acquired"]:
+                self._give_back(reply["token"])
+            self._repent()
         return bool(reply["acquired"])
 
     def release(self) -> None:
@@ -80,11 +90,27 @@ class Lock(Acquirable):
             ValueError: it is not locked, or it was lost meanwhile and is somebody else's.
         """
         token, self._token = self._token, None
-        self._ask("lock.release", token=token)
+        if token is not None and self._owner == holder() and self._regret is None and self._connection.direct:
+            self._tell("lock.release", {"token": token})
+        else:
+            self._ask("lock.release", token=token)
+            self._repent()
+
+    def _give_back(self, token: int) -> None:
+        self._token = None
+        self._tell("lock.release", {"token": token})
+
+    def _repent(self) -> None:
+        """Raise what an earlier release failed of."""
+        regret, self._regret = self._regret, None
+        if regret is not None:
+            raise regret
 
     def locked(self) -> bool:
         """Whether anybody holds it."""
-        return self._ask("lock.show")["holder"] is not None
+        held = self._ask("lock.show")["holder"] is not None
+        self._repent()
+        return held
 
 
 class RLock(Lock):
@@ -92,13 +118,37 @@ class RLock(Lock):
 
     _kind = "rlock"
 
+    def _adopt(self, object_id: str, endpoint: str) -> None:
+        super()._adopt(object_id, endpoint)
+        self._depths: dict[str, int] = {}
+        """How often each holder has it, as far as it was acquired by this object."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - as multiprocessing's
+        """See :meth:`Acquirable.acquire`."""
+        acquired = super().acquire(block, timeout)
+        if acquired:
+            me = holder()
+            self._depths[me] = self._depths.get(me, 0) + 1
+        return acquired
+
     def release(self) -> None:
         """Release it once.
 
         Raises:
             AssertionError: this thread does not hold it.
         """
-        self._ask("lock.release")
+        me = holder()
+        depth = self._depths.pop(me, 0)
+        if depth > 1:
+            self._depths[me] = depth - 1
+        if depth and self._regret is None and self._connection.direct:
+            self._tell("lock.release", {})
+        else:
+            self._ask("lock.release")
+            self._repent()
+
+    def _give_back(self, token: int) -> None:  # noqa: ARG002 - an rlock is released by its owner, not by a token
+        self._tell("lock.release", {})
 
 
 class Semaphore(Acquirable):

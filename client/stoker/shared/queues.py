@@ -12,6 +12,8 @@ from stoker.protocol.codec import Frame
 from stoker.shared import settling
 from stoker.shared.face import Face
 from stoker.shared.holder import holder
+from stoker.shared.putting import MOST_BYTES, postings
+from stoker.shared.taking import Basket, at_hand, basket, forget
 from stoker.shared.values import decode, encode
 
 if TYPE_CHECKING:
@@ -24,9 +26,21 @@ class _Pipe(Face):
     _kind = "queue"
     _closed = False
 
+    def _post(self, value: object) -> None:
+        """Put without waiting."""
+        self._check()
+        encoding, data = encode(value)
+        if len(data) >= MOST_BYTES:
+            self._put_encoded([(encoding, [data])], None)
+        else:
+            postings(self._connection).put(self._id, encoding, data)
+
     def _put(self, values: Iterable[object], timeout: float | None) -> None:
         self._check()
-        for encoding, batch in _alike(values):
+        self._put_encoded(_alike(values), timeout)
+
+    def _put_encoded(self, batches: Iterable[tuple[str, list[bytes]]], timeout: float | None) -> None:
+        for encoding, batch in batches:
             self._wait(
                 "queue.put",
                 timeout,
@@ -36,18 +50,71 @@ class _Pipe(Face):
 
     def _get(self, most: int, timeout: float | None, ack: str = "auto") -> tuple[list[Any], int]:
         self._check()
+        self._give_back()
         reply, payload = self._wait("queue.get", timeout, {"max": most, "ack": ack})
         if ack == "auto":
             settling.owe(self._connection, holder(), self._id, reply["delivery"])
         return list(_values(reply, payload)), reply["delivery"]
 
+    def _get_one(self, timeout: float | None) -> Any:
+        """One item, and others ahead where this is called often."""
+        self._check()
+        connection = self._connection
+        with connection.lock:
+            mine = basket(connection, self._id)
+            item = mine.pop()
+            if item is None:
+                most, finished = mine.want(), mine.finished()
+        if item is None:
+            if most == 1 and not finished:
+                return self._get(1, timeout)[0][0]
+            item = self._fetch(mine, most, finished, timeout)
+        return decode(*item)
+
+    def _fetch(self, mine: Basket, most: int, finished: list[int], timeout: float | None) -> tuple[str, Frame]:
+        params = {"max": most, "ack": "manual", "acknowledge": finished}
+        reply: dict[str, Any] | None = None
+        try:
+            reply, payload = self._wait("queue.get", timeout, params)
+            with self._connection.lock:
+                mine.settled(finished)
+                mine.fill(reply, payload)
+                reply = None
+                item = mine.pop()
+        except QueueEmpty:
+            mine.settled(finished)
+            raise
+        finally:
+            if reply is not None:  # interrupted: nobody else knows of what has come
+                self._tell("queue.ack", {"deliveries": [reply["delivery"]], "give_back": True})
+        assert item is not None  # noqa: S101 - a delivery has one at least
+        return item
+
+    def _give_back(self) -> None:
+        """Have nothing at hand: what is asked for next has to be in order."""
+        connection = self._connection
+        with connection.lock:
+            if connection.baskets:
+                basket(connection, self._id).acknowledge(give_back=True)
+
+    def _at_hand(self) -> int:
+        with self._connection.lock:
+            return at_hand(self._connection, self._id)
+
     def _check(self) -> None:
         if self._closed:
             raise ValueError(f"{self!r} is closed")
+        postings(self._connection).raise_regret(self._id)
 
     def close(self) -> None:
         """This program uses it no more. The queue stays, for others."""
         self._closed = True
+
+    def drop(self) -> None:
+        """See :meth:`Face.drop`."""
+        super().drop()
+        with self._connection.lock:
+            forget(self._connection, self._id)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -73,7 +140,11 @@ class Queue(_Pipe):
         self._maxsize = int(self._open(name, client, {"maxsize": bound})["options"].get("maxsize") or 0)
 
     def put(self, obj: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as multiprocessing's
-        """Add one item at the end; when this returns, it is in the queue.
+        """Add one item at the end.
+
+        An item for a queue without a bound is on its way when this returns, and comes before whatever this program asks
+        of the daemon afterwards. Should it fail to be put, the next operation with this queue says so; see also
+        :meth:`join_thread`. With a bound, or a ``timeout``, the item is in the queue when this returns.
 
         Args:
             obj: what can be pickled.
@@ -84,10 +155,15 @@ class Queue(_Pipe):
             queue.Full: no room in time.
             ValueError: closed.
         """
-        self.put_many((obj,), block=block, timeout=timeout)
+        if block and timeout is None and not self._maxsize:
+            self._post(obj)
+        else:
+            self.put_many((obj,), block=block, timeout=timeout)
 
     def put_many(self, values: Iterable[object], *, block: bool = True, timeout: float | None = None) -> None:
-        """Add items at the end in one message; see :meth:`put`. On ``queue.Full`` the first of them may be in."""
+        """Add items at the end in one message; when this returns, they are in. On ``queue.Full`` the first of them may
+        be.
+        """
         try:
             self._put(values, timeout if block else 0.0)
         except QueueFull as why:
@@ -104,7 +180,10 @@ class Queue(_Pipe):
             queue.Empty: none in time.
             ValueError: closed.
         """
-        return self.get_many(1, block=block, timeout=timeout)[0]
+        try:
+            return self._get_one(timeout if block else 0.0)
+        except QueueEmpty as why:
+            raise queue.Empty from why
 
     def get_many(self, most: int, *, block: bool = True, timeout: float | None = None) -> list[Any]:
         """Take up to ``most`` items in one message, as many as there are, waiting for the first; see :meth:`get`."""
@@ -146,7 +225,7 @@ class Queue(_Pipe):
 
     def qsize(self) -> int:
         """How many items wait."""
-        return int(self._ask("queue.size")["size"])
+        return int(self._ask("queue.size")["size"]) + self._at_hand()
 
     def empty(self) -> bool:
         """Whether none waits."""
@@ -157,10 +236,15 @@ class Queue(_Pipe):
         return 0 < self._maxsize <= self.qsize()
 
     def join_thread(self) -> None:
-        """Nothing to do: what was put is in the queue. Here for the sake of programs written for multiprocessing."""
+        """Wait until all that this program has put is in the queue.
+
+        Raises:
+            StokerError: what a put failed of.
+        """
+        postings(self._connection).settle(self._id)
 
     def cancel_join_thread(self) -> None:
-        """Likewise."""
+        """Nothing to do. Here for the sake of programs written for multiprocessing."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "maxsize": self._maxsize}
@@ -205,16 +289,16 @@ class SimpleQueue(_Pipe):
         self._open(name, client, {})
 
     def put(self, obj: object) -> None:
-        """Add one item at the end."""
-        self._put((obj,), None)
+        """Add one item at the end; see :meth:`Queue.put`."""
+        self._post(obj)
 
     def get(self) -> Any:
         """Take one item from the front, waiting for it."""
-        return self._get(1, None)[0][0]
+        return self._get_one(None)
 
     def empty(self) -> bool:
         """Whether none waits."""
-        return int(self._ask("queue.size")["size"]) == 0
+        return not self._at_hand() and int(self._ask("queue.size")["size"]) == 0
 
 
 def _alike(values: Iterable[object]) -> Iterator[tuple[str, list[bytes]]]:

@@ -14,16 +14,29 @@ import os
 import sys
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stoker.bell import Bell
-from stoker.connection import Connection  # first: exit handlers run in reverse, and it closes what ours needs
+
+# its exit handler closes what ours needs, and exit handlers run in reverse
+from stoker.connection import Connection, open_connections
 from stoker.errors import StokerError
 
 PATIENCE = 0.02
 """Seconds that an item may be unacknowledged while its taker makes no other call."""
 DEADLINE = 2.0
 """Seconds that the end of the process waits for the daemon."""
+
+
+class _Kept(Protocol):
+    """Items at hand (:class:`stoker.shared.taking.Basket`)."""
+
+    @property
+    def connection(self) -> Connection:
+        """Where they are from."""
+
+    def settle(self, older_than: float) -> bool:
+        """Give back what nobody has come for in so many seconds; True if nothing is owed any more."""
 
 
 class _Owed(NamedTuple):
@@ -35,6 +48,9 @@ class _Owed(NamedTuple):
 
 _owed: dict[tuple[int, str], _Owed] = {}
 """By connection and holder: a holder has at most one such loan, since its next call settles it."""
+_kept: dict[int, _Kept] = {}
+_children = False
+"""Whether the end of a child of multiprocessing's has been seen to."""
 _wake = Bell()
 _thread: threading.Thread | None = None
 
@@ -42,6 +58,17 @@ _thread: threading.Thread | None = None
 def owe(connection: Connection, holder: str, queue: str, delivery: int) -> None:
     """A delivery has arrived and is not yet acknowledged."""
     _owed[id(connection), holder] = _Owed(connection, queue, delivery, time.monotonic())
+    _rouse()
+
+
+def keep(items: _Kept) -> None:
+    """Items are at hand, and to be given back when nobody comes for them."""
+    if _kept.get(id(items)) is not items:
+        _kept[id(items)] = items
+        _rouse()
+
+
+def _rouse() -> None:
     if _thread is None or not _thread.is_alive():
         _start()
     if not _wake.rung:
@@ -54,8 +81,23 @@ def paid(connection: Connection, holder: str) -> None:
 
 
 def settle() -> None:
-    """Acknowledge everything now: before the process ends without its exit handlers, by ``os._exit`` for instance."""
+    """Send and acknowledge everything now: before the process ends without its exit handlers, by ``os._exit`` for
+    instance.
+    """
+    for connection in open_connections():
+        with contextlib.suppress(StokerError):
+            connection.see_off()
     _settle(older_than=0.0, deadline=DEADLINE)
+
+
+def before_the_end_of_a_child() -> None:
+    """Have :func:`settle` called where multiprocessing ends its children: by ``os._exit``, after its own handlers."""
+    global _children  # noqa: PLW0603 - once for the process
+    if not _children and "multiprocessing.util" in sys.modules:
+        from multiprocessing.util import Finalize
+
+        _children = True
+        Finalize(None, settle, exitpriority=20)
 
 
 def _start() -> None:
@@ -63,10 +105,7 @@ def _start() -> None:
     _thread = threading.Thread(target=_run, name="stoker-settling", daemon=True)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending: the exit handler settles
         _thread.start()
-    if "multiprocessing.util" in sys.modules:  # its children end by os._exit, after its own handlers
-        from multiprocessing.util import Finalize
-
-        Finalize(None, settle, exitpriority=20)
+    before_the_end_of_a_child()
 
 
 def _run() -> None:
@@ -74,7 +113,7 @@ def _run() -> None:
         _wake.wait()
         time.sleep(PATIENCE)
         _settle(older_than=PATIENCE, deadline=None)
-        if _owed:
+        if _owed or _kept:
             _wake.ring()
 
 
@@ -88,12 +127,20 @@ def _settle(*, older_than: float, deadline: float | None) -> None:
                     {"id": owed.queue, "deliveries": (owed.delivery,), "holder": "settling"},
                     timeout=deadline,
                 )
+    for number, items in list(_kept.items()):
+        with items.connection.lock, contextlib.suppress(StokerError):  # likewise
+            if items.settle(older_than):
+                _kept.pop(number, None)
+            if deadline is not None:  # it was said, and has to have arrived
+                items.connection.call("ping", {}, timeout=deadline)
 
 
 def _after_fork() -> None:
     """What the parent has taken is the parent's to acknowledge."""
-    global _thread, _wake
+    global _thread, _wake, _children  # noqa: PLW0603 - there is one of each for the process
     _owed.clear()
+    _kept.clear()
+    _children = False
     _thread, _wake = None, Bell()
 
 

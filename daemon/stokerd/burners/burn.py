@@ -2,7 +2,9 @@
 
 It obeys the order in its page until that says stop, its deadline is over, or it is killed. It asks nobody and is asked
 by nobody: the daemon reads the figures that it leaves in the page. On its channel it says two things only: one byte
-``.`` when the load of an order has been observed, and ``!`` with a reason when it cannot go on.
+``.`` when the load of an order has been observed, and ``!`` with a reason when it cannot go on. It hears one thing: any
+byte means that the order in the page is a new one. A process that burns looks at every tick; one that has nothing to
+burn waits for that byte, or for its deadline, and costs nothing.
 
 Standard library and siblings only: it runs under the interpreter of its environment.
 """
@@ -10,106 +12,62 @@ Standard library and siblings only: it runs under the interpreter of its environ
 from __future__ import annotations
 
 import contextlib
+import math
+import select
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from stokerd.burners.control import PERIOD, Grid, Ledger
-from stokerd.burners.kinds import KINDS, Chunk
-from stokerd.burners.page import Order, Page, Record
+from stokerd.burners import stressor
+from stokerd.burners.control import Grid, Ledger
+from stokerd.burners.diary import Clocks, Diary, first_order
+from stokerd.burners.kinds import KINDS, Load, Refusal
+from stokerd.burners.page import Page
 
 if TYPE_CHECKING:
     from stokerd.forkserver.handles import Handles
 
-OBSERVED_TICKS = 5
-"""A load counts as observed after this many ticks of it …"""
+OBSERVED, COMPLAINT, BELL = b".", b"!", b"*"
+MAX_COMPLAINT = 2000
+"""Bytes of a reason that are sent."""
 
-OBSERVED_SECONDS = 0.5
-"""… or this long: a starved process has few ticks."""
+NOTE_SECONDS = 0.5
+"""From one look at what a kind has to say to the next."""
 
-OBSERVED, COMPLAINT = b".", b"!"
-
-
-class Clocks(NamedTuple):
-    """Where the loop takes its time from.
-
-    Args:
-        wall: seconds of CLOCK_MONOTONIC.
-        cpu: CPU seconds of what the chunks burn.
-        sleep: waits for so many seconds.
-    """
-
-    wall: Callable[[], float]
-    cpu: Callable[[], float]
-    sleep: Callable[[float], None]
+_LONGEST_WAIT = 86400.0
 
 
-class Diary:
-    """Leaves a record of every tick in the page, and knows when an order's load has been observed."""
-
-    __slots__ = ("_page", "_since", "epoch", "observed", "tick")
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._since = (0, 0.0, 0.0)
-        self.tick = self.epoch = self.observed = 0
-
-    def enter(self, order: Order, ledger: Ledger) -> bool:
-        """Record this tick. True: with it, the load of the order has been observed.
-
-        Args:
-            order: what holds from this tick on.
-            ledger: settled at this tick.
-        """
-        self.tick += 1
-        if order.epoch != self.epoch:
-            self.epoch, self._since = order.epoch, (self.tick, ledger.at, ledger.cpu)
-        fresh = self.observed != self.epoch and self._is_observed(order, ledger)
-        if fresh:
-            self.observed = self.epoch
-        self._page.write(
-            Record(
-                tick=self.tick,
-                since=self._since[0],
-                epoch=self.epoch,
-                observed=self.observed,
-                wall=ledger.at,
-                cpu=ledger.cpu,
-                wanted=ledger.wanted,
-                forgiven=ledger.forgiven,
-            )
-        )
-        return fresh
-
-    def _is_observed(self, order: Order, ledger: Ledger) -> bool:
-        tick, wall, cpu = self._since
-        long_enough = self.tick - tick >= OBSERVED_TICKS or ledger.at - wall >= OBSERVED_SECONDS
-        return long_enough and (ledger.cpu > cpu or order.target == 0)
-
-
-def run(page: Page, chunk: Chunk, clocks: Clocks, grid: Grid, observed: Callable[[], None]) -> None:
+def run(page: Page, load: Load, clocks: Clocks, grid: Grid, observed: Callable[[], None]) -> None:
     """Burn as ordered until the order says stop or its deadline is over.
 
     Args:
         page: shared with the daemon.
-        chunk: burns about 50 µs.
+        load: what to burn with.
         clocks: where the time comes from.
         grid: the edges of the ticks.
         observed: called whenever the load of an order has been observed.
     """
-    wall, cpu, sleep = clocks
-    while (order := page.order()) is None:  # forked before the daemon came to write it: nothing is burnt unasked
-        sleep(PERIOD)
+    wall, sleep, rest = clocks
+    chunk, cpu = load.chunk, load.clock
+    order = first_order(page, sleep)
     ledger, diary = Ledger(wall(), cpu()), Diary(page)
+    next_note = ledger.at
     while True:
         order = page.order() or order
-        ledger.settle(wall(), cpu())
-        if diary.enter(order, ledger):
+        ledger.settle(wall(), cpu(), load.credit())
+        if diary.enter(order, ledger, load.work()):
             observed()
+        if ledger.at >= next_note:
+            next_note = ledger.at + NOTE_SECONDS
+            diary.note(load.note())
         if order.stop or ledger.at >= order.deadline:
             return
         ledger.target = order.target
+        if diary.is_at_rest(order, ledger):
+            diary.note(load.note())
+            rest(order.deadline - ledger.at)
+            continue
         edge = grid.after(ledger.at)
         goal = ledger.goal(edge)
         while cpu() < goal and wall() < edge:
@@ -118,26 +76,72 @@ def run(page: Page, chunk: Chunk, clocks: Clocks, grid: Grid, observed: Callable
             sleep(left)
 
 
+class Ear:
+    """The process's end of the channel.
+
+    Args:
+        channel: to the daemon.
+    """
+
+    __slots__ = ("_channel", "_poll")
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def rest(self, seconds: float) -> None:
+        """Wait until the daemon rings, but no longer than so many seconds.
+
+        A ring that came while nobody waited is heard at once: the page has been looked at since, but it costs one tick
+        only, and none is ever missed.
+
+        Raises:
+            SystemExit: the daemon is gone.
+        """
+        wait = min(max(seconds, 0.0), _LONGEST_WAIT)
+        if self._poll.poll(math.ceil(wait * 1000)) and not self._channel.recv(4096, socket.MSG_DONTWAIT):
+            raise SystemExit(0)
+
+    def say(self, word: bytes) -> None:
+        """Tell the daemon; where it does not listen now, it will find the same in the page."""
+        with contextlib.suppress(OSError):
+            self._channel.send(word, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def complain(self, why: Exception) -> None:
+        """Say why this process gives up."""
+        message, hint = (why.message, why.hint) if isinstance(why, Refusal) else (f"{type(why).__name__}: {why}", "")
+        self.say(COMPLAINT + f"{message[: MAX_COMPLAINT // 8]}\0{hint[: MAX_COMPLAINT // 8]}".encode(errors="replace"))
+
+
 def main(args: dict[str, Any], handles: Handles) -> None:
     """The target of the fork.
 
     Args:
-        args: ``generator``: a key of :data:`~stokerd.burners.kinds.KINDS`; ``phase``: see :class:`Grid`.
+        args: ``generator``: a key of :data:`~stokerd.burners.kinds.KINDS`, or ``stress-ng:STRESSOR``; ``params``: of
+            the kind; ``phase``: see :class:`Grid`.
         handles: the channel and the page; both are needed.
     """
     channel, memory = handles.channel, handles.page
     if channel is None or memory is None:
         raise SystemExit("a burner needs a channel and a page")
+    ear, page = Ear(channel), Page(memory)
     try:
-        kind = KINDS[args["generator"]]
-        clocks = Clocks(time.monotonic, kind.clock, time.sleep)
-        run(Page(memory), kind.make(), clocks, Grid(args["phase"]), lambda: _say(channel, OBSERVED))
+        _burn(args, page, ear)
     except Exception as why:
-        _say(channel, COMPLAINT + f"{type(why).__name__}: {why}".encode(errors="replace")[:1000])
+        ear.complain(why)
         raise SystemExit(1) from None
 
 
-def _say(channel: socket.socket, word: bytes) -> None:
-    """Tell the daemon; where it does not listen now, it will find the same in the page."""
-    with contextlib.suppress(OSError):
-        channel.send(word, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+def _burn(args: dict[str, Any], page: Page, ear: Ear) -> None:
+    kind, _, name = str(args["generator"]).partition(":")
+    params, grid = args.get("params", {}), Grid(args["phase"])
+    clocks = Clocks(time.monotonic, time.sleep, ear.rest)
+    if name:
+        stressor.run(name, params, page, clocks, lambda: ear.say(OBSERVED))
+        return
+    load = KINDS[kind](params)
+    try:
+        run(page, load, clocks, grid, lambda: ear.say(OBSERVED))
+    finally:
+        load.close()

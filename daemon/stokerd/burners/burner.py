@@ -8,17 +8,21 @@ listed, with the reason, until somebody stops or replaces it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from stoker.errors import DeadlineExceeded, IllegalMove, StartFailed, StokerError
 from stoker.protocol.events import BurnerChanged
 from stoker.protocol.models import BurnerInfo
 from stoker.protocol.states import BURNER_MOVES, BurnerEvent, BurnerState, step
-from stokerd.burners import figures
+from stokerd.burners.course import Course
 from stokerd.burners.crew import DEATH_SECONDS, DEATHS, Crew, Place
+from stokerd.burners.guards import Post
+from stokerd.burners.hearth import ENDED, Hearth
 from stokerd.burners.limit import TimeLimit
-from stokerd.burners.page import Order
 from stokerd.burners.settings import Settings
+from stokerd.burners.stage import Stage
+from stokerd.burners.timeline import Timeline, constant, over
 from stokerd.burners.waits import Waits
 from stokerd.bus import Bus
 from stokerd.child import Forker
@@ -31,7 +35,8 @@ GRACE_SECONDS = 2.0
 OBSERVE_SECONDS, OBSERVE_SECONDS_EACH = 10.0, 0.1
 """For a load to be observed: once, and for every process (they share the cores)."""
 
-ENDED = frozenset({BurnerState.STOPPING, BurnerState.STOPPED, BurnerState.FAILED})
+FILL_RATE = 200e6
+"""Bytes per second at which memory is filled at least: a busy, slow machine."""
 
 
 class Burner:
@@ -41,21 +46,31 @@ class Burner:
         clock: time; its monotonic time must be CLOCK_MONOTONIC.
         bus: told of every change.
         forker: who forks.
+        stage: what it shares with the other burners.
         settings: what it should be, checked.
         on_gone: called when it is to be forgotten.
     """
 
     def __init__(
-        self, clock: Clock, bus: Bus, forker: Forker, settings: Settings, on_gone: Callable[[Burner], None]
+        self,
+        clock: Clock,
+        bus: Bus,
+        forker: Forker,
+        stage: Stage,
+        settings: Settings,
+        on_gone: Callable[[Burner], None],
     ) -> None:
-        self._clock, self._bus, self._on_gone = clock, bus, on_gone
+        self._clock, self._bus, self._stage, self._on_gone = clock, bus, stage, on_gone
         self.settings = settings
         self.state = BurnerState.STARTING
         self._reason = "starting: its load has not been observed yet"
         self._crew = Crew(clock, forker, settings, self)
         self._epoch = 1
+        self.hearth = Hearth(clock, bus, stage, self._crew, self)
+        """Its load, for the stage."""
         self._started = clock.time()
         self._limit = TimeLimit(clock, lambda reason: self.stop(reason=reason))
+        self._course = Course(clock, settings.profile or constant(settings.load), self._moved, self._course_over)
         self._verdict: StokerError | None = None
         self._waits = Waits(clock)
         self._stops: list[Promise[str]] = []
@@ -63,7 +78,7 @@ class Burner:
     @property
     def size(self) -> int:
         """Processes that it should have; 0 once it ends."""
-        return 0 if self.state in ENDED else self.settings.workers
+        return self.hearth.size
 
     @property
     def overdue(self) -> int:
@@ -82,13 +97,21 @@ class Burner:
             self._fail(why)
         return promise
 
-    def change(self, settings: Settings, *, paused: bool | None, limit: bool) -> Promise[BurnerInfo]:
+    @property
+    def timeline(self) -> Timeline:
+        """What it is asked for over time, and where in it it is."""
+        return self._course.timeline
+
+    def change(
+        self, settings: Settings, *, paused: bool | None, limit: bool, timeline: Timeline | None = None
+    ) -> Promise[BurnerInfo]:
         """Be otherwise, without disturbing what stays; settles when it has been observed.
 
         Args:
             settings: load, workers and seconds may differ from the present ones.
             paused: True: burn nothing until further notice; False: go on; None: as it is.
             limit: the time limit counts anew from now.
+            timeline: what to follow from now on; None: what it does.
 
         Raises:
             IllegalMove: it is ending, or it is to be paused before it runs.
@@ -98,9 +121,10 @@ class Burner:
             raise IllegalMove(f"burner {settings.name!r} is {self.state} and cannot be changed", hint="start it anew")
         state = _after_pause(self.state, paused=paused)
         self._crew.resize(settings.workers, GRACE_SECONDS)
-        before = _share(self.settings, self.state)
+        before = self.hearth.demand()
         self.settings, self.state = settings, state
-        self._epoch += _share(settings, state) != before
+        self._steer(timeline)
+        self._epoch += self.hearth.demand() != before
         if limit and state is not BurnerState.STARTING:
             self._limit.set(settings.seconds)
         self._announce()
@@ -127,26 +151,39 @@ class Burner:
 
     def info(self) -> BurnerInfo:
         """What it is and does now; the figures are read from the pages in this call."""
-        now = self._clock.monotonic()
-        share, places = _share(self.settings, self.state), self._crew.places
-        readings = [figures.reading_of(place, share, now) for place in places]
-        rest = f"paused; goes on at {self.settings.load:g} %" if self.state is BurnerState.PAUSED else ""
-        mean = figures.mean(readings)
-        return BurnerInfo(
-            name=self.settings.name,
-            state=self.state,
-            kind=self.settings.generator,
-            target=mean.target,
-            achieved=mean.achieved,
-            shortfall=mean.shortfall,
-            size=self.size,
-            nice=self.settings.nice,
-            cpus=self.settings.cpus,
+        return self.hearth.info(
             started=self._started,
-            ends=self._limit.ends,
-            reason=self._reason or figures.reason(places, readings, self.settings, now) or rest,
-            workers=tuple(map(figures.worker_info, places, readings, [self.settings] * len(places))),
+            ends=self._ends(),
+            reason=self._reason,
+            rest=f"paused; goes on at {self.asked:g} %" if self.state is BurnerState.PAUSED else "",
+            profile=self.timeline.info(self._clock.monotonic()),
         )
+
+    # --- what its load is asked to be: see stokerd.burners.hearth.Keeper
+
+    @property
+    def asked(self) -> float:
+        """Percent that is asked of it now; of what, say its settings."""
+        return round(self._course.target, 6)
+
+    @property
+    def epoch(self) -> int:
+        """The number of what is asked of it: figures of different ones are never mixed."""
+        return self._epoch
+
+    @property
+    def deadline(self) -> float:
+        """When its processes end by themselves, monotonic seconds."""
+        return min(self._limit.deadline, self.timeline.ends)
+
+    def guard_acts(self, post: Post) -> None:
+        """A guard that has tripped, or is clear again, is to have its effect."""
+        if post.tripped and post.guard.action == "abort":
+            self.stop(reason=post.reason)
+        elif post.guard.action != "warn" and self.state not in ENDED:
+            self._announce(post.reason or f"guard {post.guard.text} is clear again")
+
+    # --- its processes: see stokerd.burners.crew.Listener
 
     def crew_progressed(self) -> None:
         """See :class:`stokerd.burners.crew.Listener`."""
@@ -158,6 +195,7 @@ class Burner:
             self.state = step(BURNER_MOVES, self.state, BurnerEvent.OBSERVE)
             self._started, self._reason = self._clock.time(), ""
             self._limit.set(self.settings.seconds)
+            self._course.run()
             self._announce()
         self._waits.settle(lambda epoch: self._crew.unsettled(epoch) == 0, self.info)
 
@@ -165,6 +203,12 @@ class Burner:
         """See :class:`stokerd.burners.crew.Listener`."""
         if self._limit.is_over:  # it saw that before our timer did
             self.stop(reason=self._limit.reason)
+        elif self._course.is_over:
+            self._course_over()
+        elif place.refusal is not None:  # it would only give up again
+            did = "did not start" if self.state is BurnerState.STARTING else "gave up"
+            message, hint = place.refusal
+            self._fail(StartFailed(f"burner {self.settings.name!r} {did}: {message}", hint=hint))
         elif self.state is BurnerState.STARTING:
             self._fail(StartFailed(f"burner {self.settings.name!r} did not start: {reason}"))
         elif place.is_hopeless(self._clock.monotonic()):
@@ -200,8 +244,32 @@ class Burner:
             self._stops.append(Promise())  # nobody asked, but there is nothing to keep it for
         self._end(GRACE_SECONDS)
 
+    def _steer(self, timeline: Timeline | None) -> None:
+        """Follow another timeline where there is one; it goes on while the burner runs, and only then."""
+        if timeline is not None:
+            self._course.follow(timeline)
+        if self.state is BurnerState.RUNNING:
+            self._course.run()
+        else:
+            self._course.stand()
+
+    def _moved(self, jump: bool) -> None:  # noqa: FBT001 - a callback's
+        """The profile asks for another level. After a jump the figures are of the new level alone."""
+        if jump and not self._waits.pending:  # who waits, waits for the present epoch
+            self._epoch += 1
+        self._stage.settle_soon()
+
+    def _course_over(self) -> None:
+        self.stop(reason=over(self.timeline))
+
+    def _ends(self) -> float | None:
+        """When its time limit or its profile ends it, UTC."""
+        ends = self.deadline
+        return None if math.isinf(ends) else self._clock.time() + ends - self._clock.monotonic()
+
     def _end(self, grace: float) -> None:
         self._limit.cancel()
+        self._course.cancel()
         self._crew.end(grace)
         self.crew_progressed()
 
@@ -214,25 +282,17 @@ class Burner:
             self._on_gone(self)
         if self.state is BurnerState.STOPPED:
             self._announce(self._reason)
-        name = self.settings.name
-        self._waits.reject(self._verdict or StartFailed(f"burner {name!r} was stopped before its load was observed"))
+        name, why = self.settings.name, f": {self._reason}" if self._reason.startswith("guard ") else ""
+        ended = StartFailed(f"burner {name!r} was stopped before its load was observed{why}")
+        self._waits.reject(self._verdict or ended)
         for stop in stops:
             stop.resolve(name)
 
     def _announce(self, reason: str = "") -> None:
         """Tell what holds now: the processes, then everybody."""
-        share = _share(self.settings, self.state)
-        self._crew.give(Order(self._epoch, share, self._limit.deadline))
-        self._bus.emit(
-            BurnerChanged(
-                name=self.settings.name, state=self.state, target=share * 100, workers=self.size, reason=reason
-            )
-        )
-
-
-def _share(settings: Settings, state: BurnerState) -> float:
-    """The share of a core that each process is to burn now, 0 to 1."""
-    return settings.load / 100 if state in {BurnerState.STARTING, BurnerState.RUNNING} else 0.0
+        self._stage.settle()
+        name, target = self.settings.name, self.hearth.target
+        self._bus.emit(BurnerChanged(name=name, state=self.state, target=target, workers=self.size, reason=reason))
 
 
 def _after_pause(state: BurnerState, *, paused: bool | None) -> BurnerState:
@@ -242,5 +302,6 @@ def _after_pause(state: BurnerState, *, paused: bool | None) -> BurnerState:
 
 
 def _patience(settings: Settings) -> float:
-    """Seconds within which the load is to be observed."""
-    return OBSERVE_SECONDS + OBSERVE_SECONDS_EACH * settings.workers
+    """Seconds within which the load is to be observed; memory is filled before it begins."""
+    filling: float = settings.params.get("bytes", 0) * settings.workers / FILL_RATE
+    return OBSERVE_SECONDS + OBSERVE_SECONDS_EACH * settings.workers + filling

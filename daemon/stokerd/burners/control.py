@@ -59,12 +59,14 @@ class Ledger:
         """CPU seconds that are owed; negative: burnt in advance."""
         return self.wanted - self.cpu - self.forgiven
 
-    def settle(self, now: float, used: float) -> None:
+    def settle(self, now: float, used: float, credit: float = 0.0) -> None:
         """Bring everything up to this moment, and forgive what is beyond the clamp.
 
         Args:
             now: wall clock, seconds; never before the last.
             used: the process's CPU clock, seconds.
+            credit: seconds beyond the clamp that may have been burnt in advance: work whose pieces are longer than the
+                clamp is made up for by as much silence.
         """
         self.wanted += self.target * (now - self.at)
         self.at = now
@@ -72,8 +74,8 @@ class Ledger:
         debt = self.debt
         if debt > CLAMP:
             self.forgiven += debt - CLAMP
-        elif debt < -CLAMP:
-            self.forgiven += debt + CLAMP
+        elif debt < -CLAMP - credit:
+            self.forgiven += debt + CLAMP + credit
 
     def goal(self, edge: float) -> float:
         """The CPU clock's reading at which nothing is owed at ``edge``, if the target holds until then."""

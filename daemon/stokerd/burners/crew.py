@@ -50,12 +50,14 @@ class Place:
         spinner: who fills it; None: nobody now.
         deaths: when it lost its last processes, monotonic seconds.
         loss: how it lost the last of them.
+        refusal: why that one gave up by itself, with a hint; None: it did not.
     """
 
     index: int
     spinner: Spinner | None = None
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
     loss: str = ""
+    refusal: tuple[str, str] | None = None
 
     def is_hopeless(self, now: float) -> bool:
         """It keeps losing its processes."""
@@ -94,8 +96,15 @@ class Crew:
             place.spinner is None or place.spinner.observed < epoch for place in self.places
         )
 
+    @property
+    def spinners(self) -> list[Spinner]:
+        """The processes that fill the places now."""
+        return list(self._spinners())
+
     def give(self, order: Order) -> None:
         """Put an order in force, for all and for those to come."""
+        if order == self._order:
+            return
         self._order = order
         for spinner in self._spinners():
             spinner.give(order)
@@ -144,6 +153,7 @@ class Crew:
         for place in self.places:
             if place.spinner is spinner:
                 place.spinner = None
+                place.refusal = spinner.refusal
                 self._lose(place, reason)
                 return
 
@@ -172,7 +182,11 @@ class Crew:
         spec = ForkSpec(
             target="stokerd.burners.burn:main",
             name=f"stoker burner {self._settings.name}/{place.index}",
-            args={"generator": self._settings.generator, "phase": place.index * _GOLDEN % 1.0},
+            args={
+                "generator": self._settings.generator,
+                "params": dict(self._settings.params),
+                "phase": place.index * _GOLDEN % 1.0,
+            },
             channel=True,
             page_bytes=PAGE_BYTES,
             nice=self._settings.nice,

@@ -1,25 +1,21 @@
-"""Figures and reasons for people: from the readings of a burner's processes to what ``status`` shows."""
+"""Figures for people: from the readings of a burner's processes to what ``status`` shows."""
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from stoker.protocol.models import BurnerWorkerInfo
-from stokerd.burners.crew import DEATH_SECONDS, Place
+from stokerd.burners.crew import Place
+from stokerd.burners.lookout import Scene
+from stokerd.burners.meter import Stint
 from stokerd.burners.reading import Reading
 from stokerd.burners.settings import Settings
 
-STARVED_POINTS = 2.0
-"""Points, mean over a burner's processes, from which on a shortfall is called starvation."""
-
-SILENT_SECONDS = 0.5
-"""Without a tick for so long, a process is named."""
-
 
 class Figures(NamedTuple):
-    """Means over a burner's processes, percent of one core each; achieved + shortfall = target."""
+    """Loads in percent; achieved + shortfall = target."""
 
     target: float
     achieved: float
@@ -38,72 +34,58 @@ def reading_of(place: Place, target: float, now: float) -> Reading:
     return reading or Reading(target, 0.0, target, 0.0, 0.0, 0.0)
 
 
-def worker_info(place: Place, reading: Reading, settings: Settings) -> BurnerWorkerInfo:
-    """One process."""
-    figures = _figures(reading.target, reading.achieved)
+def worker_info(
+    place: Place, reading: Reading, settings: Settings, scene: Scene, stint: Stint | None
+) -> BurnerWorkerInfo:
+    """One process.
+
+    Args:
+        place: where it belongs.
+        reading: what it did until now.
+        settings: of the burner.
+        scene: the machine in the last second.
+        stint: what it did in that second; None: not known yet.
+    """
+    figures = of(reading.target, reading.achieved)
+    others, steal = scene.of_core(settings.core(place.index))
+    waited = stint.waited if stint is not None else None
     return BurnerWorkerInfo(
         pid=place.spinner.pid if place.spinner is not None else None,
         cpu=settings.core(place.index),
         target=figures.target,
         achieved=figures.achieved,
         shortfall=figures.shortfall,
-        cpu_seconds=round(reading.cpu_seconds, 6),
+        cpu_seconds=round(_cpu_seconds(place, reading, settings), 6),
+        work=round(reading.work, 3),
+        others=round(others, 3),
+        steal=round(steal, 3),
+        waited=None if waited is None else round(waited * 100, 3),
     )
 
 
-def mean(readings: Sequence[Reading]) -> Figures:
-    """Means over all processes."""
-    count = max(1, len(readings))
-    return _figures(
-        sum(reading.target for reading in readings) / count, sum(reading.achieved for reading in readings) / count
-    )
+def _cpu_seconds(place: Place, reading: Reading, settings: Settings) -> float:
+    """What a process has burnt; where its figures are not CPU time, by the kernel's clock (clock_getcpuclockid(3))."""
+    pid = place.spinner.pid if place.spinner is not None else None
+    if settings.is_cpu or pid is None:
+        return reading.cpu_seconds
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:  # it has just ended
+        return 0.0
 
 
-def _figures(target: float, achieved: float) -> Figures:
+def total(shares: Sequence[tuple[float, float]], cores: float) -> Figures:
+    """The figures of a whole burner.
+
+    Args:
+        shares: target and achieved of each process, shares of one core.
+        cores: what 100 % is of all of them together.
+    """
+    cores = cores or 1.0
+    return of(sum(target for target, _ in shares) / cores, sum(achieved for _, achieved in shares) / cores)
+
+
+def of(target: float, achieved: float) -> Figures:
     """Shares as percent to a thousandth; the shortfall is taken last, so that the sum still holds."""
     target, achieved = round(target * 100, 3), round(achieved * 100, 3)
     return Figures(target, achieved, round(target - achieved, 3) + 0.0)
-
-
-def reason(places: Sequence[Place], readings: Sequence[Reading], settings: Settings, now: float) -> str:
-    """Why a burner that runs is not well; empty where it is.
-
-    Args:
-        places: of the burner.
-        readings: one for each.
-        settings: of the burner.
-        now: monotonic seconds.
-    """
-    return _loss(places, now) or _absence(places) or _silence(places, readings) or _starvation(readings, settings)
-
-
-def _loss(places: Sequence[Place], now: float) -> str:
-    """The last process that was lost, for a while after it has been replaced too."""
-    lost = [place for place in places if place.deaths]
-    place = max(lost, key=lambda place: place.deaths[-1], default=None)
-    if place is None or (now - place.deaths[-1] > DEATH_SECONDS and place.spinner is not None):
-        return ""
-    then = "replaced" if place.spinner is not None and place.spinner.observed else "its replacement does not burn yet"
-    return f"{place.loss}, {now - place.deaths[-1]:.1f} s ago; {then}"
-
-
-def _absence(places: Sequence[Place]) -> str:
-    absent = sum(place.spinner is None or not place.spinner.observed for place in places)
-    return f"{absent} of {len(places)} processes do not burn yet" if absent else ""
-
-
-def _silence(places: Sequence[Place], readings: Sequence[Reading]) -> str:
-    for place, reading in zip(places, readings, strict=True):
-        if reading.silent >= SILENT_SECONDS and place.spinner is not None:
-            return f"process {place.spinner.pid} has made no progress for {reading.silent:.1f} s: stopped or starved"
-    return ""
-
-
-def _starvation(readings: Sequence[Reading], settings: Settings) -> str:
-    if mean(readings).shortfall < STARVED_POINTS:
-        return ""
-    wanted = sum(reading.target for reading in readings)
-    cores = len(set(settings.cpus) or os.sched_getaffinity(0))
-    if wanted > cores:
-        return f"starved: its {len(readings)} processes want {wanted:.2f} cores and may use {cores}"
-    return "starved: others use the cores"

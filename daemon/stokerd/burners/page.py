@@ -9,7 +9,8 @@ at byte   what
 ========  ====================================================================================
 0         the order: written by the daemon, looked at by the process on every tick
 128       the number of the newest tick: a hint for where in the ring to look
-512       a ring of the last 120 ticks, one record of 64 bytes each: written by the process
+192       a note of the process about itself, for people: at most 240 bytes of UTF-8
+512       a ring of the last 120 ticks, one record of 72 bytes each: written by the process
 ========  ====================================================================================
 
 Standard library only: it is imported by the daemon and, under another interpreter, by the process.
@@ -22,13 +23,16 @@ import struct
 from binascii import crc32
 from typing import NamedTuple
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 12288
 RING = 120
 """Ticks kept: a second and a fifth, so that the start of the last second is still there while a reader looks."""
 
-_ORDER_AT, _NEWEST_AT, _RING_AT, _SLOT = 0, 128, 512, 64
+NOTE_BYTES = 240
+
+_ORDER_AT, _NEWEST_AT, _NOTE_AT, _RING_AT, _SLOT = 0, 128, 192, 512, 72
 _ORDER = struct.Struct("=Idd?")
-_RECORD = struct.Struct("=QQIIdddd")
+_RECORD = struct.Struct("=QQIIddddd")
+_NOTE = struct.Struct(f"=H{NOTE_BYTES}s")
 _SEAL = struct.Struct("=I")
 _COUNTER = struct.Struct("@Q")
 
@@ -63,6 +67,7 @@ class Record(NamedTuple):
         cpu: CPU seconds burnt since the first tick.
         wanted: the integral of the target since the first tick, in CPU seconds.
         forgiven: CPU seconds that were wanted and will not be caught up; negative: burnt and not wanted.
+        work: what got done since the first tick, in the kind's unit of work.
     """
 
     tick: int
@@ -73,6 +78,7 @@ class Record(NamedTuple):
     cpu: float
     wanted: float
     forgiven: float
+    work: float = 0.0
 
     @property
     def debt(self) -> float:
@@ -118,6 +124,27 @@ class Page:
         """The newest record that is complete; None: no tick yet."""
         tick: int = _COUNTER.unpack_from(self._memory, _NEWEST_AT)[0]
         return self.record(tick) or (self.record(tick - 1) if tick > 1 else None)
+
+    def oldest(self) -> Record | None:
+        """The oldest record that is there; None: no tick yet."""
+        newest = self.newest()
+        if newest is None:
+            return None
+        first = max(1, newest.tick - RING + 1)
+        return next((record for tick in range(first, newest.tick + 1) if (record := self.record(tick))), None)
+
+    def set_note(self, text: str) -> None:
+        """Leave a note; what is too long is cut."""
+        note = text.encode("utf-8", "replace")[:NOTE_BYTES]
+        self._put(_NOTE_AT, _NOTE.pack(len(note), note))
+
+    def note(self) -> str:
+        """The note; empty: there is none, or it is being written."""
+        packed = self._get(_NOTE_AT, _NOTE.size)
+        if packed is None:
+            return ""
+        length, note = _NOTE.unpack(packed)
+        return bytes(note[:length]).decode("utf-8", "ignore")
 
     def close(self) -> None:
         """Give the memory back."""

@@ -32,6 +32,7 @@ class Reading(NamedTuple):
         cpu_seconds: burnt since the process began.
         seconds: length of the stretch.
         silent: seconds since the last tick.
+        work: what got done per second, in the kind's unit of work.
     """
 
     target: float
@@ -40,6 +41,7 @@ class Reading(NamedTuple):
     cpu_seconds: float
     seconds: float
     silent: float
+    work: float = 0.0
 
 
 def read(page: Page, now: float) -> Reading | None:
@@ -75,7 +77,8 @@ def _between(first: Record, last: Record, silent: float) -> Reading:
     seconds = last.wall - first.wall
     target = (last.wanted - first.wanted) / seconds
     achieved = (last.cpu - first.cpu) / seconds
-    return Reading(target, achieved, target - achieved, last.cpu, seconds, silent)
+    work = (last.work - first.work) / seconds
+    return Reading(target, achieved, target - achieved, last.cpu, seconds, silent, work)
 
 
 def _first(page: Page, newest: Record, begin: float) -> Record | None:

@@ -6,14 +6,15 @@ costs the daemon nothing.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from typing import Protocol
 
 from stoker.errors import InternalError
 from stoker.protocol.models import Environment
-from stokerd.burners.burn import COMPLAINT, OBSERVED
-from stokerd.burners.page import Order, Page
+from stokerd.burners.burn import BELL, COMPLAINT, OBSERVED
+from stokerd.burners.page import Order, Page, Record
 from stokerd.burners.reading import Reading, read
 from stokerd.child import Child, Exit, Forker, ForkSpec
 from stokerd.clock import Clock, Timer
@@ -64,6 +65,7 @@ class Spinner:
         if page is None or channel is None:
             raise InternalError("the forker gave a burner process no page or no channel")
         self._page = Page(page)
+        self._open = True
         self._channel: socket.socket | None = channel
         self._complaint = b""
         self._ladder: Timer | None = None
@@ -81,22 +83,50 @@ class Spinner:
         """Its process id; None until it was forked."""
         return self._child.pid
 
+    @property
+    def refusal(self) -> tuple[str, str] | None:
+        """Why it gave up by itself, and what to do about that; None: it did not."""
+        if not self._complaint.startswith(COMPLAINT):
+            return None
+        message, _, hint = self._complaint.removeprefix(COMPLAINT).decode(errors="replace").partition("\0")
+        return message, hint
+
+    @property
+    def note(self) -> str:
+        """What it says of itself; empty: nothing."""
+        return self._page.note() if self._open else ""
+
+    def oldest(self) -> Record | None:
+        """The first tick that its page still has."""
+        return self._page.oldest() if self._open else None
+
     def give(self, order: Order) -> None:
         """Put an order in force: it counts from the process's next tick on."""
         self._order = order
         if not self.ending:
-            self._page.give(order)
+            self._put(order)
 
     def read(self, now: float) -> Reading | None:
         """What it did over the last second; None: nothing yet."""
         return read(self._page, now)
 
+    def newest(self) -> Record | None:
+        """Its ledger at its last tick; None: no tick yet, or it has ended."""
+        return self._page.newest() if self._open else None
+
     def end(self, grace: float) -> None:
         """Let it end: a flag in the page, then SIGTERM, then, ``grace`` seconds from now, SIGKILL."""
         self.ending = True
-        self._page.give(self._order._replace(stop=True))
+        self._put(self._order._replace(stop=True))
         gentle = min(FLAG_SECONDS, grace / 2)
         self._climb(((gentle, signal.SIGTERM), (grace - gentle, signal.SIGKILL), (OVERDUE_SECONDS, None)))
+
+    def _put(self, order: Order) -> None:
+        """Write the order, then ring: a process that has nothing to burn looks at its page when it is told to."""
+        self._page.give(order)
+        if self._channel is not None:
+            with contextlib.suppress(OSError):  # it is full of rings that it has not heard yet, or gone
+                self._channel.send(BELL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def _climb(self, rungs: tuple[Rung, ...]) -> None:
         if self._ladder is not None:
@@ -145,18 +175,18 @@ class Spinner:
         self._hang_up()
         if self._ladder is not None:
             self._ladder.cancel()
+        self._open = False
         self._page.close()
-        self._listener.spinner_exited(self, _reason(child.pid, ending, self._complaint))
+        self._listener.spinner_exited(self, _reason(child.pid, ending, self.refusal))
 
 
 def _nothing(child: Child) -> None:
     """Its first figures tell more than its start."""
 
 
-def _reason(pid: int | None, ending: Exit, complaint: bytes) -> str:
+def _reason(pid: int | None, ending: Exit, refusal: tuple[str, str] | None) -> str:
     """How it ended, as a sentence's beginning."""
     if ending.code is None:
         return f"a process could not be started: {ending.error}"
     how = f"process {pid} ended {'by' if ending.code < 0 else 'with'} {ending}"
-    text = complaint.removeprefix(COMPLAINT).decode(errors="replace")
-    return f"{how}: {text}" if text else how
+    return f"{how}: {refusal[0]}" if refusal else how

@@ -29,6 +29,11 @@ class Waits:
         self._clock = clock
         self._waits: list[_Wait] = []
 
+    @property
+    def pending(self) -> bool:
+        """Somebody waits."""
+        return bool(self._waits)
+
     def add(self, epoch: int, seconds: float, late: Callable[[Promise[BurnerInfo]], None]) -> Promise[BurnerInfo]:
         """Wait for the load of this epoch; after so many seconds ``late`` is to settle the promise, or see to it."""
         promise: Promise[BurnerInfo] = Promise()

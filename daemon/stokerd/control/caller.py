@@ -21,6 +21,8 @@ class Session:
         uid: its user, likewise.
         environment: where its functions live; None: the daemon's own.
         anonymous: it never said hello; nothing is owned by it.
+        weight: its share of a pool beside others.
+        most: how many of its jobs may run at a time; None: any number.
         due: how many of its requests are still to be answered.
     """
 
@@ -31,6 +33,8 @@ class Session:
     environment: Environment | None = None
     on_disconnect: str = "keep"
     anonymous: bool = True
+    weight: float = 1.0
+    most: int | None = None
     due: int = 0
 
 

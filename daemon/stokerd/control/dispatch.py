@@ -5,6 +5,7 @@ Whatever comes in, there is exactly one answer, or a stream of them whose last i
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,19 @@ from stokerd.promise import Promise, internal_error
 Handler = Callable[[Any, Caller, Any], Any]
 Send = Callable[[Sequence[Frame]], None]
 """Sends one reply to whoever asked."""
+
+
+class _Errors:
+    """Sends what went wrong to somebody who wants to hear of nothing else."""
+
+    __slots__ = ("_send",)
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def __call__(self, frames: Sequence[Frame]) -> None:
+        """An error; or a part of a stream, which is sent in any case."""
+        self._send(frames)
 
 
 class Dispatcher:
@@ -51,18 +65,44 @@ class Dispatcher:
     def take(self, session: Session, frames: Sequence[Frame], send: Send) -> None:
         """Answer one message, delimiter first; at once, or when the answer is known."""
         request_id: int | str | None = None
+        quiet = False
         try:
-            head, payload = codec.decode_head(frames, limit=self._head_bytes)
-            request_id = typed.request_id(head)
-            self._check_size(frames)
-            request = typed.decode_request(head)
+            quick = self._quick(frames)
+            if quick is not None:
+                request_id, request, quiet = quick
+                payload = frames[2:]
+                self._check_size(frames)
+            else:
+                head, payload = codec.decode_head(frames, limit=self._head_bytes)
+                request_id = typed.request_id(head)
+                self._check_size(frames)
+                request = typed.decode_request(head)
+                quiet = head.get("quiet", False)
             answer = self._handlers[type(request)](self._parts, Caller(session, payload), request)
         except StokerError as error:
             self._refuse(request_id, error, send)
         except Exception as bug:  # whatever it is, the asker gets an answer and the daemon lives
             self._refuse(request_id, internal_error(bug), send)
         else:
-            self._answer(session, request_id, answer, send)
+            self._answer(session, request_id, answer, send if not quiet else _Errors(send))
+
+    def _quick(self, frames: Sequence[Frame]) -> tuple[int | str, Any, bool] | None:
+        if len(frames) < 2 or frames[0] or len(frames[1]) > self._head_bytes:
+            return None
+        return typed.quick_request(frames[1])
+
+    def refuse(self, frames: Sequence[Frame], error: StokerError, send: Send) -> None:
+        """Answer a message that is not taken.
+
+        Args:
+            frames: delimiter and head, as far as they are known; the answer has the id that is found there.
+            error: why.
+            send: see :meth:`take`.
+        """
+        request_id: int | str | None = None
+        with contextlib.suppress(StokerError):
+            request_id = typed.request_id(codec.decode_head(frames, limit=self._head_bytes)[0])
+        self._refuse(request_id, error, send)
 
     def session_closed(self, session: Session) -> None:
         """Nobody waits for this session's answers any more."""
@@ -81,7 +121,9 @@ class Dispatcher:
                 f"{len(frames)} frames, at most {self._frames + 2} are allowed",
                 hint="an empty delimiter, one MessagePack map, then payload frames",
             )
-        size = sum(frame.nbytes if isinstance(frame, memoryview) else len(frame) for frame in frames)
+        size = len(frames[1])
+        for frame in frames[2:]:
+            size += frame.nbytes if isinstance(frame, memoryview) else len(frame)
         if size > self._message_bytes:
             raise MessageTooLarge(
                 f"the message has {size} bytes, at most {self._message_bytes} are allowed",
@@ -94,13 +136,13 @@ class Dispatcher:
             self._park(session, request_id, answer, send)
         elif isinstance(answer, Stream):
             answer.start(lambda part, payload, more: send(codec.encode_reply(request_id, part, payload, more=more)))
-        else:
+        elif type(send) is not _Errors:
             send(self._encoded(request_id, answer))
 
     def _encoded(self, request_id: int | str | None, answer: Model | Answer) -> Sequence[Frame]:
         reply, payload = (answer.reply, answer.payload) if isinstance(answer, Answer) else (answer, ())
         try:
-            return codec.encode_reply(request_id, typed.to_map(reply), payload)
+            return typed.encode_result(request_id, reply, payload)
         except StokerError as error:
             return self._refusal(request_id, error)
         except Exception as bug:  # likewise; it may have been settled deep inside a part

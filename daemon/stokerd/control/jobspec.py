@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from stoker.errors import InvalidParams
+from stoker.errors import InvalidParams, NoSuchJob
 from stoker.protocol import codec
 from stoker.protocol.models import Environment
-from stoker.protocol.requests import CallSpec, CommandSpec, JobSpec, PickleSpec, Submit, Upload
+from stoker.protocol.requests import CallSpec, CommandSpec, Initializer, JobSpec, PickleSpec, Submit, Upload
 from stokerd.control.caller import Caller
 from stokerd.pool import messages
 from stokerd.pool.batch import Batch, Function
+from stokerd.pool.options import PLAIN, Options
+from stokerd.pool.pools import Order
+from stokerd.pool.settings import Beginning
+from stokerd.pool.tags import of_session
 from stokerd.supervisor import Supervisor
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+SHOWN_OF_CIRCLE = 20
+"""Entries of a circle that are named, at most."""
 _SHAPES = {"call": messages.CALL, "item": messages.ITEM, "chunk": messages.CHUNK}
 
 
@@ -42,14 +48,109 @@ def check_upload(caller: Caller, request: Upload) -> bytes:
     return code
 
 
-def batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec) -> Batch:
-    """The batch that one entry of a submit stands for.
+def orders_of(parts: Supervisor, caller: Caller, request: Submit) -> list[Order]:
+    """What a submit asks for.
 
     Raises:
-        InvalidParams: it can't be run as it is.
-        UnknownFunction: its function was not uploaded.
-        NoSuchPool: its pool does not exist.
+        InvalidParams: an entry can't be run as it is, or entries wait for each other in a circle.
+        UnknownFunction: a function was not uploaded.
+        NoSuchPool: a pool does not exist.
+        NoSuchJob: a job that another comes after is not known.
     """
+    batches = [_batch_of(parts, caller, request, spec) for spec in request.jobs]
+    _check_count(batches, parts.config.limits.jobs_per_request)
+    if not any(spec.after for spec in request.jobs):
+        return [Order(batch) for batch in batches]
+    places = _Places(request.jobs)
+    _check_circles([places.before(number) for number in range(len(request.jobs))])
+    return [
+        Order(batch, tuple(_before(parts, spec, batches, places)))
+        for batch, spec in zip(batches, request.jobs, strict=True)
+    ]
+
+
+class _Places:
+    """Which entries of a request are meant by what stands in ``after``."""
+
+    def __init__(self, specs: Sequence[JobSpec]) -> None:
+        self._specs = specs
+        self._keys: dict[str, int] = {}
+        for number, spec in enumerate(specs):
+            if spec.key is not None:
+                self._keys.setdefault(spec.key, number)
+
+    def entry(self, name: int | str) -> int | None:
+        """The number of the entry that is meant; None where it is a job that is known already.
+
+        Raises:
+            InvalidParams: the request has no such entry.
+        """
+        if isinstance(name, int):
+            return None
+        if not name.startswith("#"):
+            return self._keys.get(name)
+        if not name[1:].isdecimal() or int(name[1:]) >= len(self._specs):
+            raise InvalidParams(
+                f"submit: a job comes after {name!r:.100}, and the request has {len(self._specs)} entries",
+                hint="entries are counted from #0",
+            )
+        return int(name[1:])
+
+    def before(self, number: int) -> list[int]:
+        """The entries that one comes after, in order."""
+        return sorted({entry for name in self._specs[number].after if (entry := self.entry(name)) is not None})
+
+
+def _check_circles(entries: Sequence[Sequence[int]]) -> None:
+    """Entries that come after each other in a circle would wait for ever.
+
+    Depth first, with a stack of its own: a request may be a chain that is longer than Python's.
+
+    Raises:
+        InvalidParams: with the circle.
+    """
+    done: set[int] = set()
+    for start in range(len(entries)):
+        path: dict[int, Iterator[int]] = {} if start in done else {start: iter(entries[start])}
+        while path:
+            number, others = next(reversed(path.items()))
+            other = next(others, None)
+            if other is None:
+                del path[number]
+                done.add(number)
+            elif other in path:
+                raise _circle([*path][[*path].index(other) :])
+            elif other not in done:
+                path[other] = iter(entries[other])
+
+
+def _circle(entries: list[int]) -> InvalidParams:
+    names = [f"#{entry}" for entry in [*entries, entries[0]]]
+    if len(names) > SHOWN_OF_CIRCLE:
+        names[SHOWN_OF_CIRCLE - 1 : -1] = ["…"]
+    return InvalidParams(
+        f"submit: entries wait for each other in a circle: {' → '.join(names)}", hint="break it somewhere"
+    )
+
+
+def _before(parts: Supervisor, spec: JobSpec, batches: Sequence[Batch], places: _Places) -> Iterator[tuple[Batch, int]]:
+    for name in spec.after:
+        entry = places.entry(name)
+        if entry is not None:
+            yield from ((batches[entry], index) for index in range(batches[entry].count))
+        elif isinstance(name, int):
+            yield parts.pools.find(name)
+        else:
+            known = parts.pools.with_key(name)
+            if known is None:
+                raise NoSuchJob(
+                    f"there is no job with the key {name!r:.100} to come after", hint="`stoker jobs` shows the keys"
+                )
+            yield from ((known, index) for index in range(known.count))
+
+
+def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec) -> Batch:
+    """The batch that one entry of a submit stands for."""
     given = [name for name in ("call", "pickle", "command") if getattr(spec, name) is not None]
     if len(given) != 1:
         raise InvalidParams(
@@ -57,7 +158,9 @@ def batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec) 
             hint="give exactly one of call, pickle and command",
         )
     pool = parts.pools.get(spec.pool)
-    keep = spec.ttl if spec.ttl is not None else 0.0 if request.stream else pool.settings.result_ttl
+    options = _options(spec, can_keep=parts.pools.can_keep)
+    passing = request.stream and not options.durable and options.key is None
+    keep = spec.ttl if spec.ttl is not None else 0.0 if passing else pool.settings.result_ttl
     if spec.call is not None:
         made = _call(spec.call)
     elif spec.pickle is not None:
@@ -78,10 +181,46 @@ def batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec) 
         priority=spec.priority,
         timeout=spec.timeout,
         keep=keep,
+        options=options,
+        tags=options.tags if caller.session.most is None else (*options.tags, of_session(caller.session.id)),
+        weight=caller.session.weight,
     )
 
 
-def check_count(batches: Sequence[Batch], most: int) -> None:
+_SIMPLE = {"call", "pickle", "command", "name", "pool", "priority", "timeout", "environment", "ttl"}
+_BEYOND = tuple(name for name in JobSpec.__struct_fields__ if name not in _SIMPLE)
+_DEFAULTS = {name: getattr(JobSpec(), name) for name in _BEYOND}
+
+
+def _options(spec: JobSpec, *, can_keep: bool) -> Options:
+    """What was asked for beyond what is run; ``can_keep`` is whether this daemon keeps anything."""
+    if spec.command is None and all(getattr(spec, name) == default for name, default in _DEFAULTS.items()):
+        return PLAIN
+    if spec.delay is not None and spec.at is not None:
+        raise InvalidParams("submit: a job has both delay and at", hint="give one of them")
+    if len(set(spec.tags)) < len(spec.tags):
+        raise InvalidParams("submit: a tag is given twice", hint="give each once")
+    durable = spec.durable
+    if durable is None:
+        durable = "if-possible" if spec.command is not None or spec.key is not None else False
+    return Options(
+        slots=spec.slots,
+        tags=spec.tags,
+        delay=spec.delay,
+        at=spec.at,
+        after=tuple(name for name in spec.after if isinstance(name, int)) or ((0,) if spec.after else ()),
+        after_any=spec.after_end == "any",
+        retries=spec.retries,
+        backoff=spec.backoff,
+        backoff_most=spec.backoff_most,
+        retry_on=spec.retry_on,
+        requeue=spec.on_crash == "requeue",
+        key=spec.key,
+        durable=durable if isinstance(durable, bool) else can_keep,
+    )
+
+
+def _check_count(batches: Sequence[Batch], most: int) -> None:
     """A request must not hold more jobs than are allowed at once.
 
     Raises:
@@ -127,6 +266,26 @@ def check_reference(reference: str) -> None:
         f"submit: {reference!r:.100} does not name a function",
         hint=f"{guess}a function is named module:name, for instance math:factorial",
     )
+
+
+def beginning_of(parts: Supervisor, caller: Caller, asked: Initializer) -> Beginning:
+    """What the workers of a pool are to begin with.
+
+    Raises:
+        InvalidParams: it is not one call of one function.
+        UnknownFunction: it was not uploaded.
+    """
+    if (asked.call is None) == (asked.pickle is None):
+        raise InvalidParams("start: an initializer is exactly one of call and pickle")
+    if asked.call is not None:
+        made = _call(asked.call)
+    else:
+        assert asked.pickle is not None  # noqa: S101 - the other of the two
+        made = _pickle(parts, caller, asked.pickle)
+    if len(made.lengths) != 1 or made.form not in (messages.CALL, messages.NAMED):
+        raise InvalidParams("start: an initializer is called once", hint="give it one list of arguments, shape call")
+    function = made.function or Function(made.template, b"", made.name)
+    return Beginning(form=made.form, function=function, payload=bytes(made.blob))
 
 
 def _call(spec: CallSpec) -> _Made:

@@ -15,11 +15,12 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import zmq
 
 from stoker.errors import BadEndpoint, CannotListen, ConfigError, EndpointInUse, PermissionRefused, StokerError
-from stoker.protocol.endpoint import Endpoint, parse
+from stoker.protocol.endpoint import Endpoint, direct_path, parse
 from stokerd.config import DaemonConfig
 from stokerd.control.path_lock import PathLock, identity, in_use
 
@@ -42,6 +43,11 @@ class Listener:
         self.endpoint = endpoint
         self._lock = lock
         self._made = made
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock on its path is ours."""
+        return self._lock is not None
 
     def adopt(self, zmq_socket: zmq.Socket[bytes]) -> None:
         """Let a ZeroMQ socket accept here; it gets a descriptor of its own, which it closes itself."""
@@ -88,6 +94,56 @@ def open_both(config: DaemonConfig, handed: Mapping[str, list[int]]) -> tuple[Li
         control.close()
         raise
     return control, events
+
+
+class Listeners(NamedTuple):
+    """All that the daemon listens at; ``direct`` is None where it cannot be had."""
+
+    control: Listener
+    events: Listener
+    direct: Listener | None
+
+
+def open_all(config: DaemonConfig, handed: Mapping[str, list[int]]) -> Listeners:
+    """The sockets of :func:`open_both`, and the direct channel beside them.
+
+    Raises:
+        EndpointInUse, BadEndpoint, PermissionRefused, CannotListen, ConfigError: see :func:`open_both`.
+    """
+    control, events = open_both(config, handed)
+    try:
+        return Listeners(control, events, open_beside(control))
+    except BaseException:
+        events.close()
+        control.close()
+        raise
+
+
+def open_beside(control: Listener) -> Listener | None:
+    """The direct channel beside a control socket, for whoever may use that one.
+
+    Args:
+        control: what it goes with; its lock is held for both.
+
+    Returns:
+        None where it cannot be made: clients do without.
+
+    Raises:
+        EndpointInUse: somebody else listens there, whom clients would take for this daemon.
+    """
+    path = control.endpoint.path
+    if path is None or not control.locked:
+        return None
+    where = direct_path(path)
+    try:
+        given = Path(path).stat()
+        _clear(where)
+        fd = _bind(where, stat.S_IMODE(given.st_mode), given.st_gid if given.st_gid != os.getegid() else -1)
+    except EndpointInUse:
+        raise
+    except (OSError, BadEndpoint):
+        return None
+    return Listener(fd, Endpoint(f"ipc://{where}"), None, identity(where))
 
 
 def _gid(group: str) -> int:

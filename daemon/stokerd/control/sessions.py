@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeAlias
 
 from stoker.errors import TooManySessions
 from stoker.protocol.events import SessionClosed, SessionOpened
@@ -16,6 +17,9 @@ from stoker.protocol.requests import Hello
 from stokerd.bus import Bus
 from stokerd.clock import Clock, Timer
 from stokerd.control.caller import Session
+
+PeerKey: TypeAlias = bytes | int
+"""What a peer is told from others by: its routing id, or a number of the direct channel's."""
 
 MAX_ANONYMOUS = 1024
 """Peers without hello that are remembered; beyond, those not heard from for longest are forgotten."""
@@ -31,8 +35,8 @@ class Sessions:
 
     def __init__(self, *, limit: int, clock: Clock, bus: Bus, on_closed: Callable[[Session], None]) -> None:
         self._limit, self._clock, self._bus, self._on_closed = limit, clock, bus, on_closed
-        self._by_peer: dict[bytes, Session] = {}
-        self._anonymous: OrderedDict[bytes, Session] = OrderedDict()
+        self._by_peer: dict[PeerKey, Session] = {}
+        self._anonymous: OrderedDict[PeerKey, Session] = OrderedDict()
         self._pidfds: dict[str, int] = {}
         self._heartbeats: dict[str, tuple[float, Timer]] = {}
         self._count = 0
@@ -40,7 +44,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._by_peer)
 
-    def get(self, peer: bytes) -> Session | None:
+    def get(self, peer: PeerKey) -> Session | None:
         """The session of a peer; None where it is new."""
         session = self._by_peer.get(peer)
         if session is not None:
@@ -52,7 +56,7 @@ class Sessions:
             self._anonymous.move_to_end(peer)
         return session
 
-    def meet(self, peer: bytes, address: str) -> Session:
+    def meet(self, peer: PeerKey, address: str) -> Session:
         """A new peer. ``address`` is what libzmq tells of it: for ipc ``localhost:UID:GID:PID`` from the kernel."""
         self._count += 1
         uid, pid = _credentials(address)
@@ -69,7 +73,7 @@ class Sessions:
         else:
             self._on_closed(session)
 
-    def peer_of(self, session: Session) -> bytes | None:
+    def peer_of(self, session: Session) -> PeerKey | None:
         """The peer whose session this is."""
         for peer, other in self._by_peer.items():
             if other is session:
@@ -97,6 +101,7 @@ class Sessions:
         session.client = hello.client
         session.environment = hello.environment
         session.on_disconnect = hello.on_disconnect
+        session.weight, session.most = hello.weight, hello.most
         if peer is not None:
             self._bus.emit(SessionOpened(session=session.id, client=session.client, pid=session.pid))
             if hello.heartbeat is not None and session.pid is None:
@@ -105,7 +110,7 @@ class Sessions:
                     self._clock.later(hello.heartbeat, self._silent, peer),
                 )
 
-    def _watch(self, session: Session, peer: bytes) -> None:
+    def _watch(self, session: Session, peer: PeerKey) -> None:
         if session.pid is None:
             return
         try:
@@ -118,15 +123,15 @@ class Sessions:
         self._pidfds[session.id] = fd
         self._clock.watch(fd, self.close, peer, "its process has ended")
 
-    def _heard(self, session: Session, peer: bytes) -> None:
+    def _heard(self, session: Session, peer: PeerKey) -> None:
         seconds, timer = self._heartbeats[session.id]
         timer.cancel()
         self._heartbeats[session.id] = (seconds, self._clock.later(seconds, self._silent, peer))
 
-    def _silent(self, peer: bytes) -> None:
+    def _silent(self, peer: PeerKey) -> None:
         self.close(peer, "it was not heard from")
 
-    def close(self, peer: bytes, reason: str) -> None:
+    def close(self, peer: PeerKey, reason: str) -> None:
         """The peer is gone."""
         session = self._by_peer.pop(peer, None)
         if session is None:
@@ -151,8 +156,8 @@ class Sessions:
 
 
 def _credentials(address: str) -> tuple[int | None, int | None]:
-    """User and process id of an ipc peer's address."""
+    """User and process id of a local peer's address; process 0 is one of another pid namespace."""
     parts = address.split(":")
     if len(parts) != 4 or not all(part.isdigit() for part in parts[1:]):
         return None, None
-    return int(parts[1]), int(parts[3])
+    return int(parts[1]), int(parts[3]) or None

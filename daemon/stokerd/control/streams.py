@@ -11,6 +11,7 @@ from stoker.protocol.states import JobState
 from stokerd.clock import Clock, Timer
 from stokerd.control.caller import Part
 from stokerd.pool.batch import Batch, Piece
+from stokerd.pool.results import pieces_of
 
 TELL_IDS_AFTER = 0.02
 """Seconds after which a stream that has not ended tells the ids of its jobs, unless it was asked to at once."""
@@ -19,20 +20,54 @@ TELL_IDS_AFTER = 0.02
 class ResultStream:
     """Sends each piece of each batch on as it comes; the last one is marked by having no ``more``.
 
+    First :meth:`listen` to every batch that is going to be submitted, then submit, then :meth:`begin` with what that
+    came to, then :meth:`start`.
+
     Args:
-        batches: of one request, in order, not yet submitted.
         tell_ids: begin with the ids.
     """
 
-    def __init__(self, clock: Clock, batches: Sequence[Batch], *, tell_ids: bool) -> None:
-        self._clock, self._batches, self._tell_ids = clock, batches, tell_ids
-        self._left = len(batches)
+    def __init__(self, clock: Clock, *, tell_ids: bool) -> None:
+        self._clock, self._tell_ids = clock, tell_ids
+        self._batches: Sequence[Batch] = ()
+        self._numbers: dict[Batch, list[int]] = {}
+        self._left = 1
         self._send: Part | None = None
         self._early: list[tuple[dict[str, Any], Sequence[Frame], bool]] = []
         self._timer: Timer | None = None
-        self._numbers = {id(batch): number for number, batch in enumerate(batches)}
-        for batch in batches:
-            batch.on_piece.append(self._piece)
+        self._heard: list[tuple[Batch, Piece, bool]] | None = []
+        """What was told before it was known which entries the batches are."""
+
+    def listen(self, batch: Batch) -> None:
+        """Hear what a batch tells from now on."""
+        batch.on_piece.append(self._hear)
+
+    def begin(self, asked: Sequence[Batch], batches: Sequence[Batch]) -> None:
+        """What the request has come to.
+
+        Args:
+            asked: those that were listened to.
+            batches: in order, those that there are: the same, and others where a key was known.
+        """
+        self._batches = batches
+        for number, batch in enumerate(batches):
+            self._numbers.setdefault(batch, []).append(number)
+        self._left = len(self._numbers)
+        heard, self._heard = self._heard or [], None
+        for told in heard:
+            self._tell_piece(*told)
+        for batch in self._numbers.keys() - set(asked):
+            self._join(batch)
+        for batch in set(asked) - self._numbers.keys():
+            batch.on_piece.remove(self._hear)
+
+    def _join(self, batch: Batch) -> None:
+        """One that was submitted before: what it has told already comes first."""
+        pieces = list(pieces_of(batch))
+        for piece in pieces:
+            self._tell_piece(batch, piece, batch.over and piece is pieces[-1])
+        if not batch.over:
+            self.listen(batch)
 
     def start(self, send: Part) -> None:
         """From now on, parts go to ``send``."""
@@ -65,12 +100,18 @@ class ResultStream:
         ]
         self._tell({"jobs": jobs}, (), True)
 
-    def _piece(self, batch: Batch, piece: Piece) -> None:
+    def _hear(self, batch: Batch, piece: Piece) -> None:
         if batch.over:
+            batch.on_piece.remove(self._hear)
+        if self._heard is not None:
+            self._heard.append((batch, piece, batch.over))
+        else:
+            self._tell_piece(batch, piece, batch.over)
+
+    def _tell_piece(self, batch: Batch, piece: Piece, final: bool) -> None:  # noqa: FBT001 - whether it is the last
+        if final:
             self._left -= 1
-            batch.on_piece.remove(self._piece)
         part: dict[str, Any] = {
-            "spec": self._numbers[id(batch)],
             "id": batch.first_id + piece.first,
             "first": piece.first,
             "count": piece.count,
@@ -81,7 +122,11 @@ class ResultStream:
             part["error"] = typed.to_map(piece.error)
         else:
             part["lengths"] = piece.lengths
+        *others, last = self._numbers[batch]
+        payload = (piece.blob,) if piece.error is None else ()
+        for number in others:
+            self._tell({"spec": number, **part}, payload, True)
         more = self._left > 0
         if not more and self._timer is not None:
             self._timer.cancel()
-        self._tell(part, (piece.blob,) if piece.error is None else (), more)
+        self._tell({"spec": last, **part}, payload, more)

@@ -42,7 +42,7 @@ def _main() -> None:
         sys.exit("the daemon that started this forkserver is gone")
     from stokerd.forkserver import serve
 
-    serve.serve(orders)
+    serve.serve(orders, daemon)
 
 
 _main()

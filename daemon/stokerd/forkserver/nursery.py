@@ -55,18 +55,19 @@ class Nursery:
         elif "code" in report:
             self._finish(child, Exit(code=report["code"]))
         else:
-            self._finish(child, Exit(code=None, error=report["error"]))
+            self._finish(child, Exit(code=None, error=report["error"], scarce=report.get("scarce", False)))
 
-    def forsake(self, forkserver: int, reason: str) -> None:
+    def forsake(self, forkserver: int, reason: str, *, scarce: bool = False) -> None:
         """The forkserver has ended without reporting of those that are left.
 
         Args:
             forkserver: the process id that it had.
             reason: why those that have not been forked never will be.
+            scarce: it is that the system had nothing to spare.
         """
         for child in list(self._children.values()):
             if child.pid is None:
-                self._finish(child, Exit(code=None, error=reason))
+                self._finish(child, Exit(code=None, error=reason, scarce=scarce))
             else:
                 end_orphan(self._clock, child.pid, forkserver, partial(self._finish, child, _KILLED))
 

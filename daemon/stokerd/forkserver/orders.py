@@ -18,6 +18,7 @@ A packet has a bounded size, so a larger order travels in a memory file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
@@ -28,6 +29,8 @@ PACKET_BYTES = 64 * 1024
 MAX_DESCRIPTORS = 5
 """The most descriptors that come with one packet: channel, page, stdout, stderr, and the order's own memory file."""
 
+SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOSPC})
+"""What the system says when it has nothing to spare."""
 MAX_TEXT = 4000
 """Characters of an error's text that are reported."""
 

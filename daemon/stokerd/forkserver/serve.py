@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array  # noqa: F401  # from here on: what a worker needs and should not have to import after its fork
 import contextlib
+import errno
 import gc
 import importlib
 import inspect  # noqa: F401
@@ -38,15 +39,15 @@ from types import FrameType
 from typing import Any
 
 from stokerd.forkserver import birth, borrowed, prctl
-from stokerd.forkserver.orders import MAX_DESCRIPTORS, MAX_TEXT, PACKET_BYTES, pack, unpack
+from stokerd.forkserver.orders import MAX_DESCRIPTORS, MAX_TEXT, PACKET_BYTES, SCARCE, pack, unpack
 
 _FORK = multiprocessing.get_context("fork")
 
 
-def serve(orders: int) -> None:
+def serve(orders: int, daemon: int) -> None:
     """Serve until the daemon closes the socket, dies, or asks to retire. Does not return."""
     code = 1
-    forkserver = Forkserver(socket.socket(fileno=orders))
+    forkserver = Forkserver(socket.socket(fileno=orders), daemon)
     try:
         forkserver.set_up()
         forkserver.run()
@@ -64,10 +65,12 @@ class Forkserver:
 
     Args:
         orders: packet socket to the daemon.
+        daemon: process id of the daemon.
     """
 
-    def __init__(self, orders: socket.socket) -> None:
+    def __init__(self, orders: socket.socket, daemon: int) -> None:
         self._orders = orders
+        self._daemon = daemon
         self._pid = os.getpid()
         self._children: dict[int, tuple[int, ForkProcess]] = {}
         self._pids: dict[int, int] = {}
@@ -87,6 +90,10 @@ class Forkserver:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._note_end)
         signal.signal(signal.SIGCHLD, _note_nothing)
+        signal.signal(signal.SIGCONT, self._note_continued)
+        # The one signal that also wakes a process that somebody has stopped: the others would wait until it goes on.
+        if not prctl.die_with_parent(self._daemon, signal.SIGCONT):
+            self._ending = True
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files[1], self._open_files[1]))
@@ -137,6 +144,9 @@ class Forkserver:
     def _note_end(self, _signum: int, _frame: FrameType | None) -> None:
         self._ending = True
 
+    def _note_continued(self, _signum: int, _frame: FrameType | None) -> None:
+        self._ending = self._ending or os.getppid() != self._daemon
+
     def _receive(self) -> tuple[dict[str, Any], list[int]] | None:
         """The next order with its descriptors; None: the daemon is gone, or wants this to end."""
         try:
@@ -176,7 +186,7 @@ class Forkserver:
         next_free: list[int] = []
         try:
             if order.get("lost"):
-                raise OSError("the forkserver has no free descriptors")
+                raise OSError(errno.EMFILE, "the forkserver has no free descriptors")
             _import_target(order["target"])
             gc.freeze()
             next_free = _next_descriptors(4)
@@ -186,7 +196,9 @@ class Forkserver:
             for fd in next_free:  # a fork that fails leaves multiprocessing's two pipes open
                 with contextlib.suppress(OSError):
                     os.close(fd)
-            self._report({"id": order["id"], "error": f"cannot fork: {birth.describe(why)}"[:MAX_TEXT]})
+            scarce = isinstance(why, OSError) and why.errno in SCARCE
+            error = f"cannot fork: {birth.describe(why)}"[:MAX_TEXT]
+            self._report({"id": order["id"], "error": error, "scarce": scarce})
             return
         pid = process.pid or 0
         self._children[pid] = order["id"], process

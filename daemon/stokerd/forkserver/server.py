@@ -18,6 +18,7 @@ from stokerd.forkserver.launch import Interpreter, why_not
 from stokerd.forkserver.link import Link
 from stokerd.forkserver.nursery import Nursery
 from stokerd.forkserver.offspring import Offspring
+from stokerd.forkserver.orders import SCARCE
 
 _REPORTS_AT_ONCE = 256
 """Reports that are read before the loop gets another turn."""
@@ -55,6 +56,7 @@ class ForkServer:
         self._link: Link | None = None
         self._impatience: Timer | None = None
         self._trouble = ""
+        self._scarce = False
 
     @property
     def open(self) -> bool:
@@ -75,6 +77,7 @@ class ForkServer:
                 self._interpreter = Interpreter(self.environment, theirs.fileno())
         except (OSError, ValueError) as why:
             self._trouble = why_not(self.environment, why)
+            self._scarce = isinstance(why, OSError) and why.errno in SCARCE
             self._clock.soon(self._end)
             return
         self._clock.watch(self._interpreter.pidfd, self._exited)
@@ -181,7 +184,7 @@ class ForkServer:
             self._link.close()
         forkserver = self._interpreter.pid if self._interpreter is not None else 0
         if self._nursery:
-            self._nursery.forsake(forkserver, self._trouble)
+            self._nursery.forsake(forkserver, self._trouble, scarce=self._scarce)
         else:
             self._clock.soon(self._on_gone, self)
         if forkserver:

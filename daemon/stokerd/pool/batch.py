@@ -12,15 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stoker.errors import StokerError
-from stoker.protocol.models import Environment, ErrorInfo
+from stoker.protocol.models import AttemptInfo, Environment, ErrorInfo, ProgressInfo
 from stoker.protocol.states import ENDED_JOB_STATES, JOB_MOVES, JobEvent, JobState, step
 from stokerd.output import Output
+from stokerd.pool.options import PLAIN, Options
 
 OUTPUT_BYTES = 64 * 1024 * 1024
 """What the jobs of one batch wrote, together; beyond it, that of the jobs that ended first is forgotten."""
 STATES = tuple(JobState)
 CODE = {state: code for code, state in enumerate(STATES)}
 QUEUED, RUNNING = CODE[JobState.QUEUED], CODE[JobState.RUNNING]
+HELD_CODES = (CODE[JobState.DELAYED], CODE[JobState.WAITING])
+KEPT_ATTEMPTS = 20
+"""Attempts that are remembered of one job, the newest."""
 ENDED_CODES = frozenset(CODE[state] for state in ENDED_JOB_STATES)
 AFTER: dict[tuple[int, JobEvent], int] = {(CODE[state], event): CODE[to] for (state, event), to in JOB_MOVES.items()}
 """The job's lifecycle table by state codes, for moving whole ranges at once."""
@@ -63,41 +67,55 @@ class Batch:
 
     __slots__ = (
         "_offsets",
+        "after",
         "attempts",
         "blob",
         "count",
+        "cpu",
+        "deaths",
+        "due",
         "ended",
         "ended_count",
         "environment",
         "environment_key",
         "errors",
         "estimate",
+        "finished",
         "first_id",
         "flow",
         "form",
         "function",
+        "held_by_pool",
+        "history",
+        "in_queue",
         "keep",
         "lengths",
         "name",
         "next",
         "on_end",
         "on_piece",
+        "options",
         "output_bytes",
         "outputs",
         "pool",
         "priority",
+        "progress",
         "queued_count",
+        "rss",
         "session",
+        "settling",
         "started",
         "states",
         "submitted",
+        "tags",
         "template",
         "timeout",
         "values",
+        "weight",
         "workers",
     )
 
-    def __init__(  # noqa: PLR0913 - all by name
+    def __init__(  # noqa: PLR0913, PLR0915 - all by name; a row of arrays and maps
         self,
         *,
         name: str,
@@ -112,8 +130,14 @@ class Batch:
         priority: int = 0,
         timeout: float | None = None,
         keep: float = 0.0,
+        options: Options = PLAIN,
+        tags: tuple[str, ...] = (),
+        weight: float = 1.0,
     ) -> None:
-        """``lengths`` are the bytes of each job in ``blob``; ``keep`` is for how long values are kept, seconds."""
+        """Nothing of it is queued yet. ``lengths`` are the bytes of each job in ``blob``; ``keep`` is for how long
+        values are kept, seconds; ``tags`` are those of the options, and what stands for its session where that has a
+        bound of its own; ``weight`` is its session's share beside others.
+        """
         self.name, self.pool, self.session = name, pool, session
         self.form, self.template, self.function = form, template, function
         self.lengths, self.blob = lengths, blob
@@ -121,7 +145,14 @@ class Batch:
         self.environment, self.environment_key = environment, environment.key
         self.flow = (session, self.environment_key)
         self.priority, self.timeout, self.keep = priority, timeout, keep
+        self.options, self.tags, self.weight = options, tags or options.tags, weight
         self.first_id = 0
+        self.finished = False
+        """Whoever wanted to know its end has been told."""
+        self.held_by_pool: dict[str, int] | None = None
+        """Where it is counted how many jobs are delayed or wait for others, once one of its own is."""
+        self.in_queue = False
+        """For the scheduler: it stands in a lane."""
         self.estimate = Estimate()
         self.submitted = 0.0
         self.states = bytearray(self.count)
@@ -130,8 +161,23 @@ class Batch:
         self.ended_count = 0
         self.started: array[float] = array("d", bytes(8 * self.count))
         self.ended: array[float] = array("d", bytes(8 * self.count))
+        self.cpu: array[float] = array("f", bytes(4 * self.count))
+        """CPU seconds of the last attempt."""
+        self.rss: array[int] = array("I", bytes(4 * self.count))
+        """The most resident memory of the last attempt, KiB."""
         self.attempts: dict[int, int] = {}
         """Attempts of jobs that were tried more than once."""
+        self.history: dict[int, list[AttemptInfo]] = {}
+        """Attempts that were not the last, by index."""
+        self.deaths: dict[int, int] = {}
+        """How many workers, or daemons, died while they ran it."""
+        self.progress: dict[int, ProgressInfo] = {}
+        self.due: dict[int, float] = {}
+        """When delayed jobs may run, UTC."""
+        self.after: set[int] = set()
+        """Ids of jobs that all of its jobs still wait for."""
+        self.settling: list[tuple[int, int]] = []
+        """Runs (first, count) that have ended, of which the disk does not know yet: to the world, they have not."""
         self.workers: dict[int, tuple[int, int | None]] = {}
         """Worker id and pid by index, of jobs that have ended; where the batch is huge, of those that died with one."""
         self.values: dict[int, bytes] = {}
@@ -167,6 +213,7 @@ class Batch:
     def drop_payload(self) -> None:
         """All jobs have ended: what they were called with is no longer needed."""
         self.blob, self.lengths, self.function, self._offsets = b"", array("I"), None, None
+        self.after.clear()
 
     def kept_bytes(self) -> int:
         """Bytes that are held for it: what its jobs were called with, their values and what they wrote."""
@@ -221,6 +268,9 @@ class Batch:
         if after is None:
             return step(JOB_MOVES, STATES[before], event)
         self.states[first : first + count] = bytes((after,)) * count
+        if self.held_by_pool is not None:
+            turns = (after in HELD_CODES) - (before in HELD_CODES)
+            self.held_by_pool[self.pool] = self.held_by_pool.get(self.pool, 0) + turns * count
         if before == QUEUED:
             self.queued_count -= count
         if after == QUEUED:
@@ -230,20 +280,50 @@ class Batch:
             self.ended_count += count
         elif before in ENDED_CODES:
             self.ended_count -= count
+            self.finished = False
         return STATES[after]
+
+    def move_all(self, state: JobState, event: JobEvent) -> int:
+        """Move every job that is in this state; returns how many there were."""
+        code, moved = CODE[state], 0
+        first = self.states.find(code)
+        while first >= 0:
+            end = first + 1
+            while end < self.count and self.states[end] == code:
+                end += 1
+            self.move(first, end - first, event)
+            moved += end - first
+            first = self.states.find(code, end)
+        return moved
 
     def state(self, index: int) -> JobState:
         """The state of one job."""
         return STATES[self.states[index]]
 
     def is_ended(self, index: int) -> bool:
-        """True when the job has ended, well or not."""
+        """True when the job has ended, well or not, and that is kept where it is to be kept."""
+        if self.settling and any(first <= index < first + count for first, count in self.settling):
+            return False
         return self.states[index] in ENDED_CODES
 
     @property
     def over(self) -> bool:
-        """True when every job has ended."""
-        return self.ended_count == self.count
+        """True when every job has ended, and that is kept."""
+        return self.ended_count == self.count and not self.settling
+
+    def attempt(self, index: int) -> int:
+        """The number of the attempt that a job is at, from 1."""
+        return self.attempts.get(index, 1)
+
+    def remember_attempt(self, index: int, attempt: AttemptInfo) -> None:
+        """One has ended that was not the last."""
+        history = self.history.setdefault(index, [])
+        history.append(attempt)
+        del history[:-KEPT_ATTEMPTS]
+
+    def held(self) -> int:
+        """How many of its jobs are delayed or wait for others."""
+        return sum(self.states.count(code) for code in HELD_CODES)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state, without the states that none is in."""

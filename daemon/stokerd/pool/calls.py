@@ -22,6 +22,10 @@ MAX_FUNCTIONS = 256
 """Functions that a worker remembers; the daemon keeps the same count and sends a forgotten one again."""
 
 
+MAX_BASES = 16
+"""Classes that a failure is told to be of, its own first: for ``retry_on``."""
+
+
 class JobTerminated(BaseException):
     """SIGTERM, on the way up the ladder: ends the job whatever ``except Exception`` it runs under."""
 
@@ -135,12 +139,25 @@ def run(form: int, function: Callable[..., Any] | None, payload: memoryview) -> 
     if form == messages.NAMED:
         args, kwargs = _msgpack().unpackb(payload, raw=False, strict_map_key=False)
         return function(*args, **kwargs)
-    arguments = pickle.loads(payload)  # noqa: S301 - as above
+    arguments = _arguments(payload)
     if form == messages.ITEM:
         return function(arguments)
     if form == messages.CHUNK:
         return [function(item) for item in arguments]
     return function(*arguments[0], **arguments[1])
+
+
+def _arguments(payload: memoryview) -> Any:
+    try:
+        return pickle.loads(payload)  # noqa: S301 - as above
+    except (JobTerminated, KeyboardInterrupt):
+        raise  # somebody ends the job
+    except BaseException as why:  # SystemExit included: no word of the function's has been run
+        raise Refused(
+            "arguments-not-readable",
+            f"the arguments can't be unpickled in the worker: {type(why).__name__}: {_text(why)}",
+            "what they consist of must be importable by the worker's interpreter",
+        ) from why
 
 
 def pack_value(form: int, value: Any, limit: int) -> bytes:
@@ -151,6 +168,8 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
     """
     try:
         packed = _messagepack(value) if form >= messages.NAMED else _pickle(value)
+    except SystemExit:
+        raise  # a value that leaves while it is pickled: the job's own doing, as in its function
     except BaseException as why:
         named = form == messages.NAMED
         raise Refused(
@@ -207,7 +226,7 @@ def pack_error(form: int, why: BaseException) -> bytes:
         told["code"] = why.code
         if why.hint:
             told["hint"] = _cut(why.hint)
-        if why.__cause__ is not None and why.code == "function-not-found":
+        if why.__cause__ is not None and why.code in ("function-not-found", "arguments-not-readable"):
             told["traceback"] = _format(why.__cause__)
     elif isinstance(why, CommandFailed):
         told |= {"type": "CommandFailed", "data": {"exit_code": why.exit_code}}
@@ -215,6 +234,7 @@ def pack_error(form: int, why: BaseException) -> bytes:
         kind = type(why)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         told["type"] = _cut(name)
+        told["bases"] = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__[:MAX_BASES]]
         told["traceback"] = _format(why)
         if form < messages.NAMED:
             told |= _pickled(why)

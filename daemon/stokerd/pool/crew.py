@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Protocol
 
-from stoker.errors import StokerError
+from stoker.errors import StokerError, Unavailable
 from stoker.protocol.events import WorkerEnded, WorkerStarted
 from stoker.protocol.models import Environment
 from stoker.protocol.states import WorkerState
@@ -13,6 +14,7 @@ from stokerd.bus import Bus
 from stokerd.child import Child, Exit, Forker, ForkSpec
 from stokerd.clock import Clock, Timer
 from stokerd.pool import page
+from stokerd.pool.settings import PoolSettings
 from stokerd.pool.worker import Owner, Worker
 
 TARGET = "stokerd.pool.worker_main:main"
@@ -20,6 +22,10 @@ TRIES = 3
 """An environment whose workers end this often in a row before they are ready is broken."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 5.0
 """Seconds before another worker is tried in an environment that failed; doubled each time."""
+MOST_LENT = 64
+"""Workers of one pool beyond its size, at most, while jobs wait for jobs: where they wait in deeper nests than that,
+somebody's recursion has no end.
+"""
 MAX_KNOWN = 1000
 """Environments of which it is remembered whether they work."""
 
@@ -32,6 +38,12 @@ class Employer(Owner, Protocol):
     def environment_broken(self, environment: Environment, reason: str) -> None:
         """No worker can be had in this environment for now: whatever waits for one must be told."""
 
+    def beginning_failed(self, environment: Environment, packed: bytes) -> None:
+        """What workers begin with raises; the packed error says what."""
+
+    def short_of_means(self, reason: str) -> None:
+        """The system has nothing to spare for a worker; one is tried again by and by. What waits goes on waiting."""
+
     def crew_changed(self) -> None:
         """A worker has gone, or one may be tried again."""
 
@@ -41,29 +53,28 @@ class Crew:
 
     Args:
         pool: the pool's name.
-        size: how many workers there should be.
-        nice: their niceness.
-        output_bytes: kept per job and stream.
-        result_bytes: the largest value of one job.
+        settings: the pool's.
+        claim_path: gives the file in which a worker says what it has begun with; empty: none.
     """
 
-    def __init__(  # noqa: PLR0913 - all but two by name
+    def __init__(
         self,
         pool: str,
-        size: int,
+        settings: PoolSettings,
         *,
         clock: Clock,
         bus: Bus,
         forker: Forker,
-        nice: int,
-        output_bytes: int,
-        result_bytes: int,
+        claim_path: Callable[[int], str] = lambda _worker: "",
     ) -> None:
+        self._claim_path = claim_path
         self.pool = pool
-        self.size = size
+        self.size = settings.workers
+        self.settings = settings
         self.members: dict[int, Worker] = {}
         self._clock, self._bus, self._forker = clock, bus, forker
-        self._nice, self._output_bytes, self._result_bytes = nice, output_bytes, result_bytes
+        self._refusals: dict[int, bytes] = {}
+        """Packed errors of workers whose beginning failed, until they are gone."""
         self._failures: dict[str, int] = {}
         self._proven: set[str] = set()
         """Environments in which a worker came up: there, a single failure says nothing of the environment."""
@@ -84,8 +95,14 @@ class Crew:
 
     @property
     def vacancies(self) -> int:
-        """How many more workers there should be."""
-        return self.size - len(self.active())
+        """How many more workers there should be: one more for each whose job lends its slot to others, and none yet for
+        one that is leaving and has a job to end first.
+        """
+        lent = sum(worker.lent > 0 for worker in self.members.values())
+        leaving = sum(
+            worker.state is WorkerState.STOPPING and worker.outstanding > 0 for worker in self.members.values()
+        )
+        return self.size + min(lent, MOST_LENT) - len(self.active()) - leaving
 
     # --- hiring and retiring
 
@@ -98,15 +115,20 @@ class Crew:
         key = environment.key
         if not self.can_hire(key):
             return False
-        worker = Worker(next(_numbers), environment, self._clock, self.employer, self._output_bytes)
+        settings = self.settings
+        worker = Worker(next(_numbers), environment, self._clock, self.employer, settings.output_bytes)
         spec = ForkSpec(
             target=TARGET,
             name=f"stoker:{self.pool}",
-            args={"result_bytes": self._result_bytes},
+            args={
+                "result_bytes": settings.result_bytes,
+                "begins": settings.beginning is not None,
+                "claims": self._claim_path(worker.id),
+            },
             channel=True,
             page_bytes=page.SIZE,
             capture=True,
-            nice=self._nice,
+            nice=settings.nice,
         )
         try:
             child = self._forker.fork(
@@ -115,10 +137,15 @@ class Crew:
         except StokerError as why:
             # Told later: whoever is just handing in jobs must have its answer before their verdict.
             self._hold_back(key)
-            self._clock.soon(self.employer.environment_broken, environment, why.message)
+            if isinstance(why, Unavailable):
+                self._clock.soon(self.employer.short_of_means, why.message)
+            else:
+                self._clock.soon(self.employer.environment_broken, environment, why.message)
             return False
         self.members[worker.id] = worker
         worker.attach(child)
+        if settings.beginning is not None:
+            worker.begin(settings.beginning.form, settings.beginning.function, settings.beginning.payload)
         return True
 
     def retire(self, worker: Worker) -> None:
@@ -135,13 +162,24 @@ class Crew:
         assert worker.pid is not None  # noqa: S101 - it has told
         self._bus.emit(WorkerStarted(pool=self.pool, worker=worker.id, pid=worker.pid))
 
+    def refused(self, worker: Worker, packed: bytes) -> None:
+        """What it was to begin with failed; it ends by itself."""
+        self._refusals[worker.id] = packed
+
     # --- ends
 
     def _gone(self, worker: Worker, _child: Child, how: Exit) -> None:
         starting = worker.state is WorkerState.STARTING
         self.members.pop(worker.id, None)
         worker.gone(how)
-        if starting:
+        refusal = self._refusals.pop(worker.id, None)
+        if refusal is not None:
+            self._hold_back(worker.environment_key)
+            self.employer.beginning_failed(worker.environment, refusal)
+        elif starting and how.scarce:
+            self._hold_back(worker.environment_key)
+            self.employer.short_of_means(str(how))
+        elif starting:
             self._failed_to_start(worker.environment, str(how), never_ran=how.code is None)
         self.employer.crew_changed()
 

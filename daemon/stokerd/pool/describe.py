@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from stoker.protocol import codec
-from stoker.protocol.models import ErrorInfo, JobInfo
-from stoker.protocol.states import JobState
+from stoker.protocol.models import ErrorInfo, JobInfo, ProgressInfo
+from stoker.protocol.states import ENDED_JOB_STATES, JobState
 from stokerd.pool import messages
 from stokerd.pool.batch import Batch
 from stokerd.pool.results import read_error
@@ -22,14 +22,27 @@ FORMS = {
 }
 
 
-def describe(batch: Batch, index: int, worker: tuple[int, int | None] | None) -> JobInfo:
-    """One job, without its value. ``worker`` is the id and pid of whoever runs it now.
+def describe(
+    batch: Batch,
+    index: int,
+    worker: tuple[int, int | None] | None,
+    so_far: tuple[float, float | None] | None = None,
+) -> JobInfo:
+    """One job, without its value. ``worker`` is the id and pid of whoever runs it now; ``so_far`` how much it has
+    done, and of how much, where that is known better than by what it has told.
 
     A job that was handed to a worker ahead of time and has not been started there is told as queued.
     """
     state = batch.state(index)
-    if state is JobState.RUNNING and worker is None:
+    settling = not batch.is_ended(index) and state in ENDED_JOB_STATES
+    if settling:
+        state = JobState.RUNNING  # it has ended, and the disk is about to know
+    elif state is JobState.RUNNING and worker is None:
         state = JobState.QUEUED
+    options = batch.options
+    progress = batch.progress.get(index)
+    if so_far is not None:
+        progress = ProgressInfo(done=so_far[0], total=so_far[1], note=progress.note if progress is not None else "")
     ran_on = worker or batch.workers.get(index)
     started = batch.started[index] if state is not JobState.QUEUED else 0.0
     error = error_of(batch, index)
@@ -49,6 +62,17 @@ def describe(batch: Batch, index: int, worker: tuple[int, int | None] | None) ->
         ended=batch.ended[index] or None if batch.is_ended(index) else None,
         exit_code=_exit_code(batch, state, error),
         error=error,
+        cpu_seconds=round(batch.cpu[index], 6),
+        peak_rss=batch.rss[index] * 1024,
+        attempts=tuple(batch.history.get(index, ())),
+        retries=options.retries,
+        due=batch.due.get(index, batch.due.get(0)) if state is JobState.DELAYED else None,
+        after=tuple(sorted(batch.after)),
+        slots=options.slots,
+        tags=options.tags,
+        key=options.key,
+        durable=options.durable,
+        progress=progress,
     )
 
 
@@ -67,6 +91,9 @@ def describe_batch(batch: Batch) -> JobInfo:
         priority=batch.priority,
         session=batch.session,
         submitted=batch.submitted,
+        tags=batch.options.tags,
+        key=batch.options.key,
+        durable=batch.options.durable,
     )
 
 

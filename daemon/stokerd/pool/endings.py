@@ -14,7 +14,8 @@ LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 TIMEOUT_GRACE = 2.0
 """Seconds between the rungs for a job that is over its time limit."""
 
-CANCELLED, TIMED_OUT, CLOSED = "cancel", "time-out", "close"
+CANCELLED, TIMED_OUT, CLOSED, SUSPENDED = "cancel", "time-out", "close", "suspend"
+"""Why a running job is ended; the last two with its pool: for good, or until the daemon's next start."""
 
 
 def event(why: str) -> JobEvent:
@@ -30,7 +31,7 @@ def error(why: str, batch: Batch) -> StokerError:
             hint="give it a longer timeout",
             data={"timeout": batch.timeout},
         )
-    if why == CLOSED:
+    if why in (CLOSED, SUSPENDED):
         return ShuttingDown("the job was ended, because its pool was closed and the time it was given was over")
     return JobCancelled("the job was cancelled")
 

@@ -13,24 +13,35 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-HEADER = struct.Struct("<QQQIHBB")
-"""size, seq, extra, count, template length, op, form."""
+HEADER = struct.Struct("<QQQQIIHBB")
+"""size, seq, extra, usage, resident, count, template length, op, form."""
 
 RUN = 1
-"""To the worker. Body: template | lengths | blob."""
+"""To the worker. Body: template | lengths | blob. ``extra`` is the id of the first job, ``usage`` the slots of each."""
 FUNCTION = 2
 """To the worker. Body: template | code of the function."""
 READY = 3
 """From the worker, once."""
 RESULTS = 4
-"""From the worker; ``extra`` is the run time in ns of all of them. Body: lengths | blob. ERROR in a length
-marks an error."""
+"""From the worker; ``extra`` is the run time in ns of all of them, ``usage`` the CPU time in ns since the last results,
+``resident`` the most resident memory in KiB. Body: lengths | blob. ERROR in a length marks an error."""
 OUTPUT = 5
 """From the worker, before the results: job ``seq`` wrote. ``extra`` is the end of stdout, the body that of stderr."""
 RETURNED = 6
 """From the worker: it skipped these jobs, because they had been taken back."""
 
-FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED})
+BEGIN = 7
+"""To the worker, before any job. Body: template | payload of the function that it begins with."""
+REFUSED = 8
+"""From the worker, its last: what it was to begin with failed. Body: the packed error."""
+PROGRESS = 9
+"""From the worker: job ``seq`` says how far it has come. Body: JSON ``[done, total, note]``."""
+STALE = 10
+"""From the worker: source of a module that it has imported has changed. It runs nothing that it has not begun."""
+
+FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED, REFUSED, PROGRESS, STALE})
+MAX_TOLD = 1 << 20
+"""Bytes of the body of what a worker tells that is no result, at most."""
 
 CALL, CHUNK, ITEM, NAMED, COMMAND = range(5)
 """Forms: pickled (args, kwargs); pickled list of items; pickled single argument; MessagePack [args, kwargs];
@@ -49,14 +60,25 @@ class Header(NamedTuple):
     size: int
     seq: int
     extra: int
+    usage: int
+    resident: int
     count: int  # type: ignore[assignment] # a field, in place of the tuple's method
     template: int
     op: int
     form: int
 
 
-def pack(
-    op: int, *, size: int = 0, seq: int = 0, extra: int = 0, count: int = 0, template: int = 0, form: int = 0
+def pack(  # noqa: PLR0913 - a header's fields, by name
+    op: int,
+    *,
+    size: int = 0,
+    seq: int = 0,
+    extra: int = 0,
+    usage: int = 0,
+    resident: int = 0,
+    count: int = 0,
+    template: int = 0,
+    form: int = 0,
 ) -> bytes:
     """A header as bytes."""
-    return HEADER.pack(size, seq, extra, count, template, op, form)
+    return HEADER.pack(size, seq, extra, usage, resident, count, template, op, form)

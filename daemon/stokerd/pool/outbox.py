@@ -9,8 +9,10 @@ Standard library only.
 from __future__ import annotations
 
 import mmap
+import resource
 import socket
 import struct
+import threading
 
 from stokerd.pool import messages, page
 
@@ -18,16 +20,38 @@ _LENGTH = struct.Struct("<I")
 
 
 class Outbox:
-    """Collects results of consecutive jobs and sends them as one message."""
+    """Collects results of consecutive jobs and sends them as one message.
 
-    __slots__ = ("_bytes", "_count", "_first", "_page", "_ran", "_send", "_view", "_words")
+    Args:
+        channel: to the daemon.
+        memory: the shared page.
+        sending: held while a message leaves; a job's own threads may send too.
+    """
 
-    def __init__(self, channel: socket.socket, memory: mmap.mmap) -> None:
+    __slots__ = (
+        "_bytes",
+        "_count",
+        "_cpu",
+        "_first",
+        "_page",
+        "_ran",
+        "_send",
+        "_sending",
+        "_view",
+        "_words",
+        "commands",
+    )
+
+    def __init__(self, channel: socket.socket, memory: mmap.mmap, sending: threading.Lock) -> None:
+        self._sending = sending
         self._send = channel.sendall
         self._page = memory
         self._view = memoryview(memory)
         self._words = page.words(memory)
         self._first = self._count = self._bytes = self._ran = 0
+        self._cpu = _cpu_of(resource.getrusage(resource.RUSAGE_SELF))
+        self.commands: resource.struct_rusage | None = None
+        """What a command used that has just ended."""
 
     def add(self, seq: int, data: bytes, ran: int, *, error: bool) -> None:
         """Take one result; ``ran`` is its run time in ns."""
@@ -61,12 +85,43 @@ class Outbox:
             return
         lengths = self._view[page.AT_LENGTHS : page.AT_LENGTHS + 4 * count]
         blob = self._view[page.AT_BLOB : page.AT_BLOB + size]
-        head = messages.pack(messages.RESULTS, size=4 * count + size, seq=self._first, extra=self._ran, count=count)
-        self._send(b"".join((head, lengths, blob)))
+        cpu, resident = self._usage()
+        head = messages.pack(
+            messages.RESULTS,
+            size=4 * count + size,
+            seq=self._first,
+            extra=self._ran,
+            usage=cpu,
+            resident=resident,
+            count=count,
+        )
+        with self._sending:
+            self._send(b"".join((head, lengths, blob)))
         self._count = self._bytes = self._ran = 0
         self._words[page.OUTBOX] = 0
 
     def _send_large(self, seq: int, data: bytes, length: int, ran: int) -> None:
-        head = messages.pack(messages.RESULTS, size=4 + len(data), seq=seq, extra=ran, count=1)
-        self._send(head + _LENGTH.pack(length))
-        self._send(data)
+        cpu, resident = self._usage()
+        head = messages.pack(
+            messages.RESULTS, size=4 + len(data), seq=seq, extra=ran, usage=cpu, resident=resident, count=1
+        )
+        with self._sending:
+            self._send(head + _LENGTH.pack(length))
+            self._send(data)
+
+    def _usage(self) -> tuple[int, int]:
+        """CPU time in ns since the last results, and the most resident memory in KiB."""
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        now = _cpu_of(own)
+        cpu, self._cpu = now - self._cpu, now
+        resident = own.ru_maxrss
+        if self.commands is not None:
+            cpu += _cpu_of(self.commands)
+            resident = self.commands.ru_maxrss  # the worker itself does nothing but wait for it
+            self.commands = None
+        return max(0, cpu), min(resident, 0xFFFF_FFFF)
+
+
+def _cpu_of(usage: resource.struct_rusage) -> int:
+    """User and system time, ns."""
+    return int((usage.ru_utime + usage.ru_stime) * 1e9)

@@ -31,6 +31,12 @@ DONE = 2
 """The seq of the last job that ended. Writer: worker."""
 COMMAND = 3
 """Process id, and group, of the command that is running; 0 for none. Writer: worker."""
+PROGRESS = 4
+"""The seq of the job that the next two are about. Writer: worker, as of those."""
+PROGRESS_DONE = 5
+"""How much of it is done, the bits of a double."""
+PROGRESS_TOTAL = 6
+"""Of how much; negative: nobody knows."""
 CANCEL = 8
 """The seq of the job that SIGINT and SIGTERM are meant for. Writer: daemon."""
 TAKEN = 9

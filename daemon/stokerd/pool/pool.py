@@ -1,108 +1,189 @@
-"""One pool: a queue, a crew of workers, and who gets what next."""
+"""One pool: a queue, a crew of workers, and what can be asked of both.
+
+It puts the rooms together that decide, and passes on what workers report.
+"""
 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Sequence
 
-from stoker.errors import EnvironmentBroken, QueueFull, ShuttingDown, StartFailed, StokerError, WorkerDied
-from stoker.protocol.events import JobsEnded, JobsQueued, JobsStarted, PoolChanged
-from stoker.protocol.models import Environment, PoolInfo
-from stoker.protocol.states import JobEvent, JobState, WorkerState
+from stoker.errors import (
+    DeadlineExceeded,
+    EnvironmentBroken,
+    InitializerFailed,
+    InvalidParams,
+    PoolDraining,
+    QueueFull,
+    ShuttingDown,
+    StartFailed,
+    TooManyJobs,
+    Unavailable,
+)
+from stoker.protocol.events import JobProgressed, JobsQueued, PoolChanged
+from stoker.protocol.models import Environment, PoolInfo, ProgressInfo
+from stoker.protocol.states import JobEvent, WorkerState
 from stokerd.bus import Bus
 from stokerd.child import Exit, Forker
-from stokerd.clock import Clock, Timer
-from stokerd.pool import endings, messages
-from stokerd.pool.batch import RUNNING, Batch, Estimate, Piece
+from stokerd.clock import Clock
+from stokerd.pool import endings
+from stokerd.pool.batch import Batch
 from stokerd.pool.crew import Crew
+from stokerd.pool.dispatcher import Dispatcher
 from stokerd.pool.jobs import JobTable
-from stokerd.pool.results import keep_error, runs
+from stokerd.pool.ledger import Ledger
+from stokerd.pool.lookout import Lookout
+from stokerd.pool.oom import OomKills
+from stokerd.pool.results import read_error
 from stokerd.pool.scheduler import Scheduler
 from stokerd.pool.settings import PoolSettings
-from stokerd.pool.worker import Span, Worker
+from stokerd.pool.staff import Staff
+from stokerd.pool.tags import TagLimits
+from stokerd.pool.verdicts import Verdicts
+from stokerd.pool.waiting import WaitingRoom
+from stokerd.pool.worker import Ran, Span, Worker
 from stokerd.promise import Promise
-
-MAX_SPAN = 4096
-"""Jobs handed over at once, at most."""
-SPAN_BYTES = 4 * 1024 * 1024
-"""Payload handed over at once, about, where a batch has many jobs."""
-UNKNOWN_COST = 0.001
-"""Seconds charged for a job of a function that has never run."""
-STUCK = 0.005
-"""Seconds that a job runs before the jobs behind it are taken back for an idle worker."""
-TENURE = 0.25
-"""Seconds that a worker may work before it has to make room for an environment that has none."""
-TRIM_FIRST, TRIM_EVERY = 0.01, 0.25
-"""Seconds between looks at the output of jobs that are running: at least, while they write much, and at most."""
-KEPT_WORKERS = 1000
-"""Batches with more jobs do not remember which worker ran each."""
-MAX_ESTIMATES = 4096
 
 
 class Pool:
     """See the module; the owner of its workers."""
 
-    def __init__(
-        self, name: str, settings: PoolSettings, jobs: JobTable, *, clock: Clock, bus: Bus, forker: Forker
+    def __init__(  # noqa: PLR0913 - what pools have in common, by name
+        self,
+        name: str,
+        settings: PoolSettings,
+        jobs: JobTable,
+        *,
+        clock: Clock,
+        bus: Bus,
+        forker: Forker,
+        tags: TagLimits,
+        ledger: Ledger,
+        waiting: WaitingRoom,
+        oom: OomKills,
     ) -> None:
         self.name = name
         self.settings = settings
-        self.paused = False
+        self.paused = self.draining = False
         self.closing: Promise[None] | None = None
-        self.queue = Scheduler()
-        self._jobs, self._clock, self._bus = jobs, clock, bus
-        self._default = forker.default
-        self._limits = endings.TimeLimits(clock)
-        self._estimates: dict[bytes, Estimate] = {}
-        self._awaiting_staff: list[Promise[list[int]]] = []
-        self._trimmer: Timer | None = None
-        self._trim_in = TRIM_FIRST
-        self._sharer: Timer | None = None
-        self._turn: Timer | None = None
-        self.crew = Crew(
+        self._reason = ""
+        self._for_good = True
+        self._jobs, self._clock, self._bus, self._oom = jobs, clock, bus, oom
+        self._ledger, self._waiting = ledger, waiting
+        self._drained: list[Promise[None]] = []
+        self._seekers: deque[tuple[Promise[None], tuple[str, int, int]]] = deque()
+        """Who waits for room in the queue, and for how much: session, jobs, bytes."""
+        self.queue = Scheduler(lambda batch_tags: not tags.room(batch_tags))
+        self.crew = Crew(name, settings, clock=clock, bus=bus, forker=forker, claim_path=ledger.claim_path)
+        self.crew.employer = self
+        self._staff = Staff(self.crew, self.queue, clock, settings.environment or forker.default, self.dispatch)
+        self._lookout = Lookout(self.crew, clock, settings.memory_bytes)
+        self._dispatcher = Dispatcher(
             name,
-            settings.workers,
+            settings,
+            queue=self.queue,
+            crew=self.crew,
+            staff=self._staff,
+            tags=tags,
+            ledger=ledger,
+            limits=endings.TimeLimits(clock),
             clock=clock,
             bus=bus,
-            forker=forker,
-            nice=settings.nice,
-            output_bytes=settings.output_bytes,
-            result_bytes=settings.result_bytes,
         )
-        self.crew.employer = self
-        self._staff()
+        self.verdicts = Verdicts(
+            name,
+            settings,
+            jobs=jobs,
+            queue=self.queue,
+            crew=self.crew,
+            tags=tags,
+            ledger=ledger,
+            waiting=waiting,
+            clock=clock,
+            bus=bus,
+        )
+        self._staff.fill()
         bus.emit(PoolChanged(name=name, change="created", size=settings.workers))
 
-    # --- what can be asked of it
+    @property
+    def held(self) -> int:
+        """How many of its jobs are delayed or wait for others."""
+        return self._waiting.held(self.name)
 
-    def submit(self, batches: Sequence[Batch]) -> None:
-        """Queue batches, all of which :meth:`admit` has let pass."""
-        for batch in batches:
-            batch.submitted = self._clock.time()
-            batch.estimate = self._estimate(batch.template)
-            self._jobs.add(batch)
-            self.queue.push(batch)
-            self._bus.emit(JobsQueued(id=batch.first_id, count=batch.count, name=batch.name, pool=self.name))
-        self._dispatch()
+    # --- jobs
 
     def admit(self, batches: Sequence[Batch]) -> None:
-        """See whether these can be queued, together.
+        """See whether these can be taken, together.
 
         Raises:
-            QueueFull: it would go over the pool's bounds.
-            ShuttingDown: the pool is closing.
+            InvalidParams: one could never be run here.
+            QueueFull: it would go over the pool's bounds, or the session's.
+            PoolDraining, ShuttingDown: it takes no more.
+            Unavailable: no worker can be started at the moment.
         """
         if self.closing is not None:
             raise ShuttingDown(f"pool {self.name} is closing and takes no more jobs")
+        if self.draining:
+            raise PoolDraining(
+                f"pool {self.name} is being drained and takes no new jobs",
+                hint=f"`stoker set {self.name} --resume` opens it again",
+            )
+        if self._reason and not self.crew.active():
+            raise Unavailable(
+                f"pool {self.name} has no worker, and none can be started: {self._reason}",
+                hint="what was accepted waits; submit again when the system has room",
+            )
+        self._check_slots(batches)
+        self._check_room(batches)
+
+    def _check_slots(self, batches: Sequence[Batch]) -> None:
+        most = max((batch.options.slots for batch in batches), default=1)
+        if most > max(1, self.crew.size):
+            raise InvalidParams(
+                f"submit: a job wants {most} slots, and pool {self.name} has {self.crew.size}",
+                hint=f"ask for fewer, or `stoker set {self.name} --workers {most}`",
+            )
+
+    def _check_room(self, batches: Sequence[Batch]) -> None:
         count = sum(batch.count for batch in batches)
         nbytes = sum(batch.nbytes for batch in batches)
-        limits = self.settings
-        if self.queue.jobs + count > limits.queue_jobs:
+        self._check_queue(count, nbytes)
+        for session in {batch.session for batch in batches}:
+            self._check_session(session, sum(batch.count for batch in batches if batch.session == session))
+
+    def room_for(self, session: str, jobs: int, nbytes: int) -> Promise[None]:
+        """Settles when so many more jobs of a session can be queued; at once where that can't be foreseen to end.
+
+        Jobs that are more than the pool may ever hold are let pass here, so that their submit is refused with why.
+        """
+        want = (session, min(jobs, self.settings.queue_jobs), min(nbytes, self.settings.queue_bytes))
+        promise: Promise[None] = Promise(on_abandon=lambda: self._seekers.remove(entry))
+        entry = (promise, want)
+        self._seekers.append(entry)
+        self._look_for_room()
+        return promise
+
+    def _look_for_room(self) -> None:
+        """Let those pass for whom there is room, in the order in which they came."""
+        while self._seekers:
+            promise, (session, jobs, nbytes) = self._seekers[0]
+            try:
+                if self.closing is None:
+                    self._check_queue(jobs, nbytes)
+                    self._check_session(session, jobs)
+            except QueueFull:
+                return
+            self._seekers.popleft()
+            promise.resolve(None)
+
+    def _check_queue(self, count: int, nbytes: int) -> None:
+        limits, waiting = self.settings, self.queue.jobs + self.held
+        if waiting + count > limits.queue_jobs:
             raise QueueFull(
-                f"{self.queue.jobs} jobs wait in pool {self.name}, {count} more would go over its limit of"
-                f" {limits.queue_jobs}",
+                f"{waiting} jobs wait in pool {self.name}, {count} more would go over its limit of {limits.queue_jobs}",
                 hint="submit again when some have ended, or raise limits.queue_jobs",
-                data={"queued": self.queue.jobs, "limit": limits.queue_jobs},
+                data={"queued": waiting, "limit": limits.queue_jobs},
             )
         if self.queue.nbytes + nbytes > limits.queue_bytes:
             raise QueueFull(
@@ -112,73 +193,99 @@ class Pool:
                 data={"bytes": self.queue.nbytes, "limit": limits.queue_bytes},
             )
 
+    def _check_session(self, session: str, count: int) -> None:
+        most, unfinished = self.settings.session_jobs, self._jobs.unfinished(session)
+        if unfinished + count > most:
+            raise TooManyJobs(
+                f"this session has {unfinished} unfinished jobs, {count} more would go over the limit of"
+                f" {most} for one session",
+                hint="submit again when some have ended, or raise limits.session_jobs",
+                data={"unfinished": unfinished, "limit": most},
+            )
+
+    def introduce(self, batch: Batch) -> None:
+        """A batch that was let pass has its ids: learn about it, and say so."""
+        batch.estimate = self._dispatcher.estimate(batch)
+        self._bus.emit(JobsQueued(id=batch.first_id, count=batch.count, name=batch.name, pool=self.name))
+
+    def enqueue(self, batch: Batch, count: int) -> None:
+        """So many jobs of the batch may run: new ones, or such that have waited."""
+        if self.closing is not None:
+            self._fail_unstarted([batch])
+            return
+        self.queue.release(batch, count)
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        """Hand over what can be."""
+        self._dispatcher.dispatch()
+        if any(worker.outstanding for worker in self.crew.members.values()):
+            self._lookout.begin()
+
+    def cancel(self, batch: Batch, index: int, grace: float) -> Promise[None]:
+        """End one job; settles when it has ended."""
+        ended = self.verdicts.cancel(batch, index, grace)
+        self._look_for_room()
+        return ended
+
+    def retry(self, batch: Batch, index: int) -> None:
+        """Queue a job again that ended without a value. Its payload must still be there."""
+        self.verdicts.retry(batch, index)
+        self.dispatch()
+
+    # --- the pool itself
+
     def resize(self, size: int) -> None:
         """Have this many workers; surplus ones end when their job does."""
         self.crew.size = size
-        surplus = -self.crew.vacancies
-        if surplus > 0:
-            for worker in sorted(self.crew.active(), key=lambda worker: worker.outstanding)[:surplus]:
-                self.crew.retire(worker)
-        self._staff()
+        self._staff.shrink()
+        self._staff.fill()
         self._bus.emit(PoolChanged(name=self.name, change="resized", size=size))
-        self._dispatch()
+        self.dispatch()
 
     def staffed(self) -> Promise[list[int]]:
         """Settles with the workers' process ids once as many are up as there should be.
 
         Rejected with StartFailed when none can be started, and with ShuttingDown when the pool closes first.
         """
-        promise: Promise[list[int]] = Promise()
-        self._awaiting_staff.append(promise)
-        self._look_at_staff()
-        return promise
-
-    def _look_at_staff(self) -> None:
-        active = self.crew.active()
-        if len(active) < self.crew.size or any(worker.state is WorkerState.STARTING for worker in active):
-            return
-        waiting, self._awaiting_staff = self._awaiting_staff, []
-        for promise in waiting:
-            promise.resolve([worker.pid for worker in active if worker.pid is not None])
-
-    def _give_up_on_staff(self, error: StokerError) -> None:
-        waiting, self._awaiting_staff = self._awaiting_staff, []
-        for promise in waiting:
-            promise.reject(error)
+        return self._staff.complete()
 
     def pause(self, *, paused: bool) -> None:
-        """Hold back what is queued, or go on."""
+        """Hold back what is queued, or go on; going on also ends a drain."""
+        if not paused and self.draining:
+            self.draining = False
+            self._bus.emit(PoolChanged(name=self.name, change="opened", size=self.crew.size))
+            self._give_up_draining(DeadlineExceeded(f"pool {self.name} was opened again before it was drained"))
         if paused != self.paused:
-            self.paused = paused
+            self.paused = self._dispatcher.held = paused
             self._bus.emit(PoolChanged(name=self.name, change="paused" if paused else "resumed", size=self.crew.size))
-            self._dispatch()
+            self.dispatch()
 
-    def cancel(self, batch: Batch, index: int, grace: float) -> Promise[None]:
-        """End one job; settles when it has ended."""
-        ended = _when_ended(batch, index)
-        if batch.state(index) is JobState.QUEUED:
-            self._cancel_queued(batch, index)
-        else:
-            self._cancel_running(batch, index, grace)
-        return ended
+    def drain(self) -> Promise[None]:
+        """Take no new jobs; settles when there is none left."""
+        if not self.draining:
+            self.draining = True
+            self._bus.emit(PoolChanged(name=self.name, change="draining", size=self.crew.size))
+        promise: Promise[None] = Promise()
+        self._drained.append(promise)
+        self._look_whether_drained()
+        return promise
 
-    def cancel_batch(self, batch: Batch, grace: float) -> None:
-        """End all of its jobs that have not ended."""
-        self._end_queued([batch], JobEvent.CANCEL, endings.error(endings.CANCELLED, batch))
-        index = batch.states.find(RUNNING)
-        while index >= 0:
-            self._cancel_running(batch, index, grace)
-            index = batch.states.find(RUNNING, index + 1)
+    def _look_whether_drained(self) -> None:
+        if self._drained and not self.unfinished():
+            promises, self._drained = self._drained, []
+            for promise in promises:
+                promise.resolve(None)
 
-    def retry(self, batch: Batch, index: int) -> None:
-        """Queue a job again that ended without a value. Its payload must still be there."""
-        batch.move(index, 1, JobEvent.RETRY)
-        batch.errors.pop(index, None)
-        batch.values.pop(index, None)
-        batch.forget_output(index)
-        batch.attempts[index] = batch.attempts.get(index, 1) + 1
-        self.queue.put_back(batch, 1)
-        self._dispatch()
+    def _give_up_draining(self, why: ShuttingDown | DeadlineExceeded) -> None:
+        promises, self._drained = self._drained, []
+        for promise in promises:
+            promise.reject(why)
+
+    def unfinished(self) -> int:
+        """How many of its jobs have not ended."""
+        running = sum(worker.outstanding for worker in self.crew.members.values())
+        return self.queue.jobs + self.held + running
 
     def info(self) -> PoolInfo:
         """Its snapshot."""
@@ -190,19 +297,29 @@ class Pool:
             queued=self.queue.jobs,
             running=sum(worker.outstanding for worker in workers),
             paused=self.paused,
+            draining=self.draining,
+            held=self.held,
+            reason=self._reason,
             workers=tuple(worker.info(_job_of(worker)) for worker in workers),
         )
 
-    def close(self, grace: float) -> Promise[None]:
-        """Take no more jobs, let running ones end within ``grace`` seconds, end all workers; settles when reaped."""
+    def close(self, grace: float, *, for_good: bool) -> Promise[None]:
+        """Take no more jobs, let running ones end within ``grace`` seconds, end all workers; settles when reaped.
+
+        Args:
+            grace: seconds.
+            for_good: the pool is not to come back. Else durable jobs that have not been started stay queued on disk,
+                for the daemon's next start, and those that are ended now are queued there again if that was asked for.
+        """
         if self.closing is None:
             self.closing = Promise()
-            self.crew.close()
-            for timer in (self._trimmer, self._sharer, self._turn):
-                if timer is not None:
-                    timer.cancel()
-            self._give_up_on_staff(ShuttingDown(f"pool {self.name} is closing"))
+            self._for_good = for_good
+            self._dispatcher.close()
+            self._lookout.close()
+            self._staff.close()
+            self._give_up_draining(ShuttingDown(f"pool {self.name} is closing"))
             self._fail_unstarted(self.queue.batches())
+            self._look_for_room()
             for worker in self.crew.active():
                 self.crew.retire(worker)
             self.hurry(grace)
@@ -217,167 +334,50 @@ class Pool:
         for worker in self.crew.members.values():
             running = worker.current()
             if running is not None:
-                worker.ending.setdefault(running[0], endings.CLOSED)
+                worker.ending.setdefault(running[0], endings.CLOSED if self._for_good else endings.SUSPENDED)
             worker.kill()
 
     def _fail_unstarted(self, batches: list[Batch]) -> None:
-        self._end_queued(batches, JobEvent.FAIL, ShuttingDown("the pool was closed before the job was started"))
+        why = ShuttingDown("the pool was closed before the job was started")
+        ending = [batch for batch in batches if self._for_good or not batch.options.durable]
+        self.verdicts.end_queued(ending, JobEvent.FAIL, why)
 
     def _closed_if_empty(self) -> None:
         if self.closing is not None and not self.crew.members:
             self.closing.resolve(None)
 
-    # --- who gets what
+    # --- a job that waits for jobs
 
-    def _dispatch(self) -> None:
-        if self.paused or self.closing is not None:
-            return
-        progress = True
-        while progress and self.queue.jobs:
-            progress = False
-            for worker in self._with_room():
-                batch = self.queue.choose(worker.environment_key)
-                if batch is not None and (most := self._room(worker, batch)):
-                    self._hand_over(worker, batch, most)
-                    progress = True
-        if self.queue.jobs:
-            self._bring_in_environments()
-        elif any(worker.outstanding > 1 for worker in self.crew.members.values()):
-            self._share_out()
+    def lend(self, pid: int, session_of: int, *, lent: bool) -> bool:
+        """A process says that it waits for jobs, or no longer; True where it is, or is in, one of the workers.
 
-    def _with_room(self) -> list[Worker]:
-        prefetch = self.settings.prefetch
-        ready = [worker for worker in self.crew.members.values() if worker.has_room(prefetch, STUCK)]
-        if len(ready) > 1:
-            ready.sort(key=lambda worker: worker.ahead)
-        return ready
-
-    def _room(self, worker: Worker, batch: Batch) -> int:
-        """How many jobs of the batch to hand to the worker now: about ``prefetch`` seconds of work ahead of it.
-
-        Adaptive prefetch by measured run time: one job at a time while nothing is known or jobs are slow.
+        Args:
+            pid: the process.
+            session_of: its session (``setsid``), which is its worker's where a job has started it.
+            lent: whether it waits.
         """
-        cost = batch.estimate.seconds
-        if cost is None:
-            return 0 if worker.outstanding else 1
-        room = int((self.settings.prefetch - worker.ahead) / max(cost, 1e-6))
-        if room < 1:
-            return 0 if worker.outstanding else 1
-        share = -(-self.queue.queued(worker.environment_key) // max(1, len(self.crew.members)))
-        room = min(room, share, MAX_SPAN)
-        if batch.count > 1 and batch.nbytes > SPAN_BYTES:
-            room = min(room, SPAN_BYTES * batch.count // batch.nbytes)
-        return max(room, 0 if worker.outstanding else 1)
-
-    def _hand_over(self, worker: Worker, batch: Batch, most: int) -> None:
-        first, count = batch.take(most)
-        batch.move(first, count, JobEvent.DISPATCH)
-        cost = batch.estimate.seconds or UNKNOWN_COST
-        self.queue.taken(batch, count, cost * count)
-        now = self._clock.time()
-        if count == 1:
-            batch.started[first] = now
-        else:
-            batch.started[first : first + count] = array("d", [now]) * count
-        worker.hand_over(batch, first, count, cost)
-        self._watch_spans()
-        if batch.timeout is not None:
-            self._limits.watch(worker, batch.timeout)
-        if self._trimmer is None:
-            self._trim_in = TRIM_FIRST
-            self._trimmer = self._clock.later(TRIM_FIRST, self._look_around)
-        self._bus.emit(JobsStarted(id=batch.first_id + first, count=count, pool=self.name, pid=worker.pid))
-
-    def _share_out(self) -> None:
-        """The queue is empty and somebody idle: take back what is stuck behind a slow job."""
-        if not any(worker.state is WorkerState.IDLE for worker in self.crew.members.values()):
-            return
         for worker in self.crew.members.values():
-            if worker.outstanding > 1 and (running := worker.current()) is not None and running[1] >= STUCK:
-                worker.take_back()
+            if worker.pid is not None and worker.pid in (pid, session_of):
+                worker.lent = max(0, worker.lent + (1 if lent else -1))
+                if lent:
+                    worker.take_back()  # what waits behind it would wait for it
+                self._staff.shrink()
+                self._staff.adjust()
+                self.dispatch()
+                return True
+        return False
 
-    def _watch_spans(self) -> None:
-        """While anybody has several jobs: see that neither those before nor those behind a slow one wait for it."""
-        if self._sharer is None and any(worker.outstanding > 1 for worker in self.crew.members.values()):
-            self._sharer = self._clock.later(STUCK, self._look_at_spans)
-
-    def _look_at_spans(self) -> None:
-        self._sharer = None
-        for worker in list(self.crew.members.values()):
-            if worker.outstanding > 1:
-                worker.collect(STUCK)
-        self._dispatch()
-        self._watch_spans()
-
-    # --- staff
-
-    def _staff(self) -> None:
-        """Fill vacancies with workers of the default environment."""
-        for _ in range(self.crew.vacancies):
-            if not self.crew.hire(self._default):
-                return
-
-    def _bring_in_environments(self) -> None:
-        """Jobs wait for environments that have too few workers, or none: hire, in place of idle ones of others."""
-        for key, environment in self.queue.environments():
-            if not self.crew.can_hire(key):
-                continue
-            coming = sum(worker.state is not WorkerState.BUSY for worker in self.crew.of(key))
-            for _ in range(self.queue.queued(key) - coming):
-                if not self._bring_in(key, environment):
-                    break
-            if not self.crew.of(key):
-                self._make_room()
-
-    def _bring_in(self, key: str, environment: Environment) -> bool:
-        if self.crew.vacancies <= 0:
-            idle = self._dispensable(key)
-            if idle is None:
-                return False
-            self.crew.retire(idle)
-        return self.crew.hire(environment)
-
-    def _dispensable(self, key: str) -> Worker | None:
-        """An idle worker of another environment for which nothing is queued."""
-        for worker in self.crew.active():
-            if (
-                worker.environment_key != key
-                and worker.state is WorkerState.IDLE
-                and not self.queue.queued(worker.environment_key)
-            ):
-                return worker
-        return None
-
-    def _make_room(self) -> None:
-        """All are busy with other environments, and one has nobody: the one with most workers gives one up.
-
-        Each has had its time before that, so that environments which share one place take turns in it.
-        """
-        active = self.crew.active()
-        if self.crew.vacancies > 0 or any(worker.state is WorkerState.STARTING for worker in active) or not active:
-            return  # a place is free, or its taker is on the way
-        now = self._clock.monotonic()
-        worker = max(active, key=lambda worker: (len(self.crew.of(worker.environment_key)), now - worker.ready_at))
-        left = worker.ready_at + TENURE - now
-        if left <= 0:
-            self.crew.retire(worker)
-        elif self._turn is None:
-            self._turn = self._clock.later(left, self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._turn = None
-        self._dispatch()
+    # --- what the crew reports
 
     def environment_broken(self, environment: Environment, reason: str) -> None:
         """See :class:`~stokerd.pool.crew.Employer`."""
         key = environment.key
         if any(worker.state is not WorkerState.STARTING for worker in self.crew.of(key)):
             return  # there are others, who will do what waits
-        if key == self._default.key:
-            self._give_up_on_staff(StartFailed(f"no worker of pool {self.name} can be started: {reason}"))
-        self._end_queued(
-            [batch for batch in self.queue.batches() if batch.environment_key == key],
-            JobEvent.FAIL,
+        if key == self._staff.default.key:
+            self._staff.give_up(StartFailed(f"no worker of pool {self.name} can be started: {reason}"))
+        self._end_queued_of(
+            key,
             EnvironmentBroken(
                 f"no worker can be started with {environment.executable}: {reason}",
                 hint="check that this interpreter runs, from the directory and with the path that the client gave",
@@ -385,204 +385,97 @@ class Pool:
             ),
         )
 
+    def beginning_failed(self, environment: Environment, packed: bytes) -> None:
+        """See :class:`~stokerd.pool.crew.Employer`."""
+        told = read_error(packed)
+        what = f"{told.type}: {told.message}" if told.type else told.message
+        message = f"the initializer of pool {self.name} failed: {what}"
+        self._reason = message
+        self._staff.give_up(StartFailed(message, data={"traceback": told.traceback}))
+        self._end_queued_of(environment.key, InitializerFailed(message, data={"traceback": told.traceback}))
+
+    def _end_queued_of(self, key: str, error: EnvironmentBroken | InitializerFailed) -> None:
+        its = [batch for batch in self.queue.batches() if batch.environment_key == key]
+        self.verdicts.end_queued(its, JobEvent.FAIL, error)
+        self._look_whether_drained()
+
+    def short_of_means(self, reason: str) -> None:
+        """See :class:`~stokerd.pool.crew.Employer`."""
+        self._reason = reason
+        if not self.crew.active():
+            self._staff.give_up(Unavailable(f"no worker of pool {self.name} can be started: {reason}"))
+
     def crew_changed(self) -> None:
         """See :class:`~stokerd.pool.crew.Employer`."""
         if self.closing is not None:
             self._closed_if_empty()
             return
-        if self.queue.jobs:
-            self._bring_in_environments()
-        if not self.queue.jobs or self.crew.vacancies > 0:
-            self._staff()
-        self._look_at_staff()
-        self._dispatch()
+        self._staff.adjust()
+        self.dispatch()
 
     # --- what workers report
 
     def worker_ready(self, worker: Worker) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
+        self._reason = ""
         self.crew.ready(worker)
-        self._look_at_staff()
-        self._dispatch()
+        self._staff.look()
+        self.dispatch()
 
-    def worker_has_room(self, _worker: Worker) -> None:
+    def worker_has_room(self, worker: Worker) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
-        self._dispatch()
+        if worker.places and not worker.outstanding:
+            self._dispatcher.give_places_back(worker)
+        if self._drained:
+            self._look_whether_drained()
+        self.dispatch()
+        if self._seekers:
+            self._look_for_room()
 
-    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: float) -> None:
+    def worker_stale(self, worker: Worker) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
-        batch = span.batch
-        batch.estimate.learn(ran)
-        self.queue.correct(batch, (ran - span.cost) * len(lengths))
-        for first, part, data, failed in runs(lengths, blob):
-            index, count = span.index + first, len(part)
-            if batch.count <= KEPT_WORKERS:
-                batch.workers.update(dict.fromkeys(range(index, index + count), (worker.id, worker.pid)))
-            ending = worker.ending.pop(span.seq + first, None) if failed and worker.ending else None
-            if ending is not None:
-                self._end(batch, index, count, endings.event(ending), ran, endings.error(ending, batch))
-            else:
-                if failed:
-                    keep_error(batch, index, data)
-                elif batch.keep:
-                    _keep_values(batch, index, part, data)
-                event = JobEvent.FAIL if failed else JobEvent.SUCCEED
-                self._end(batch, index, count, event, ran, None, part, data)
-        self._finish(batch)
+        if worker.state is not WorkerState.STOPPING:
+            self.crew.retire(worker)
+            self._staff.adjust()
+
+    def worker_refused(self, worker: Worker, packed: bytes) -> None:
+        """See :class:`~stokerd.pool.worker.Owner`."""
+        self.crew.refused(worker, packed)
+
+    def worker_progressed(self, batch: Batch, index: int, done: float, total: float | None, note: str) -> None:
+        """See :class:`~stokerd.pool.worker.Owner`."""
+        batch.progress[index] = ProgressInfo(done=done, total=total, note=note)
+        self._bus.emit(JobProgressed(id=batch.first_id + index, done=done, total=total, note=note))
+
+    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
+        """See :class:`~stokerd.pool.worker.Owner`."""
+        self.verdicts.ended(worker, span, lengths, blob, ran)
 
     def jobs_returned(self, worker: Worker, span: Span) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
-        batch = span.batch
-        batch.move(span.index, span.count, JobEvent.RETURN)
-        self.queue.put_back(batch, span.count)
-        self.queue.correct(batch, -span.cost * span.count)
-        for offset in range(span.count) if worker.ending else ():
-            if worker.ending.pop(span.seq + offset, None) is not None:
-                self._cancel_queued(batch, span.index + offset)
+        self.verdicts.returned(worker, span)
         if self.closing is not None:
-            self._fail_unstarted([batch])
+            self._fail_unstarted([span.batch])
 
     def worker_gone(self, worker: Worker, how: Exit, victim: Span | None) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
+        self._dispatcher.give_places_back(worker)
         job = None
+        oom = self._why_killed(worker, how)
         if victim is not None:
-            batch, index = victim.batch, victim.index
-            job = batch.first_id + index
-            batch.workers[index] = (worker.id, worker.pid)
-            ending = worker.ending.get(victim.seq)
-            if ending is not None:
-                self._end(batch, index, 1, endings.event(ending), 0.0, endings.error(ending, batch))
-            else:
-                self._end(batch, index, 1, JobEvent.WORKER_DIE, 0.0, _died(worker, how, job, batch, index))
-            self._finish(batch)
+            job = victim.batch.first_id + victim.index
+            self.verdicts.died(worker, how, victim, oom)
+        self._ledger.worker_gone(worker.id)
         self.crew.ended(worker, how, job)
+        self._look_whether_drained()
+        self._look_for_room()
 
-    # --- ends of jobs
-
-    def _end(  # noqa: PLR0913, PLR0917 - which jobs, what happened, what came of it
-        self,
-        batch: Batch,
-        index: int,
-        count: int,
-        event: JobEvent,
-        ran: float,
-        error: StokerError | None,
-        lengths: array[int] | None = None,
-        blob: bytes = b"",
-    ) -> None:
-        state = batch.move(index, count, event)
-        now = self._clock.time()
-        if count == 1:
-            batch.ended[index] = now
-            if ran:
-                batch.started[index] = now - ran
-        else:
-            batch.ended[index : index + count] = array("d", [now]) * count
-        told = batch.verdict(error) if error is not None else None
-        if told is not None and (batch.keep or batch.count <= MAX_SPAN):
-            for at in range(index, index + count):
-                batch.errors[at] = told
-        piece = Piece(index, count, lengths.tobytes() if lengths is not None else b"", blob, state, told)
-        self._regret(batch.tell(piece))
-        self._bus.emit(
-            JobsEnded(
-                id=batch.first_id + index,
-                count=count,
-                pool=self.name,
-                state=state,
-                message=error.message if error is not None else "",
-            )
-        )
-
-    def _finish(self, batch: Batch) -> None:
-        if batch.over:
-            self._regret(batch.tell_end())  # before its record may be pruned
-            if batch.counts().keys() == {JobState.DONE}:
-                batch.drop_payload()
-            self._jobs.ended(batch, self._clock.monotonic())
-
-    def _regret(self, failures: list[Exception]) -> None:
-        """Have the loop complain of what listeners raised, when the jobs' own story has been brought to its end."""
-        for why in failures:
-            self._clock.soon(_raise, why)
-
-    def _cancel_queued(self, batch: Batch, index: int) -> None:
-        self._leave_queue(batch, index, 1, JobEvent.CANCEL, endings.error(endings.CANCELLED, batch))
-
-    def _leave_queue(self, batch: Batch, index: int, count: int, event: JobEvent, error: StokerError) -> None:
-        self._end(batch, index, count, event, 0.0, error)
-        self.queue.taken(batch, count, 0.0)
-        self._finish(batch)
-
-    def _cancel_running(self, batch: Batch, index: int, grace: float) -> None:
-        for worker in self.crew.members.values():
-            seq = worker.running_seq(batch, index)
-            if seq is None:
-                continue
-            running = worker.current()
-            if running is not None and running[0] == seq:
-                endings.Ladder(self._clock, worker, seq, endings.CANCELLED, grace)
-            else:
-                # Handed over and not started: it comes back, and is cancelled then; or is started, and is ended then.
-                worker.ending[seq] = endings.CANCELLED
-                worker.take_back()
-                self._clock.later(STUCK, self._cancel_if_running, worker, seq, batch, index, grace)
-            return
-
-    def _cancel_if_running(self, worker: Worker, seq: int, batch: Batch, index: int, grace: float) -> None:
-        if batch.state(index) is JobState.RUNNING and worker.running_seq(batch, index) == seq:
-            running = worker.current()
-            if running is not None and running[0] == seq:
-                endings.Ladder(self._clock, worker, seq, endings.CANCELLED, grace)
-            else:
-                self._clock.later(STUCK, self._cancel_if_running, worker, seq, batch, index, grace)
-
-    def _end_queued(self, batches: list[Batch], event: JobEvent, error: StokerError) -> None:
-        for batch in batches:
-            while True:
-                index, count = batch.take(batch.count)
-                if not count:
-                    break
-                self._leave_queue(batch, index, count, event, error)
-
-    # --- the rest
-
-    def _estimate(self, template: bytes) -> Estimate:
-        if len(self._estimates) >= MAX_ESTIMATES:
-            self._estimates.clear()
-        return self._estimates.setdefault(template, Estimate())
-
-    def _look_around(self) -> None:
-        """Bound the output of what is running, and see that it does run; goes on by itself only while something is."""
-        self._trimmer = None
-        busy = [worker for worker in self.crew.members.values() if worker.outstanding]
-        flooding = sum(worker.trim() for worker in busy) > 0  # each of them, not up to the first that does
-        if busy and self.closing is None:
-            self._trim_in = TRIM_FIRST if flooding else min(2 * self._trim_in, TRIM_EVERY)
-            self._trimmer = self._clock.later(self._trim_in, self._look_around)
-        self._find_stopped(busy)
-
-    def _find_stopped(self, busy: list[Worker]) -> None:
-        """A worker that does not begin with its jobs must not keep them from those that would."""
-        for worker in busy:
-            if worker.begins_late() and any(other.has_room(0.0, STUCK) for other in self.crew.members.values()):
-                worker.doubt()
-
-
-def _raise(why: Exception) -> None:
-    raise why
-
-
-def _when_ended(batch: Batch, index: int) -> Promise[None]:
-    ended: Promise[None] = Promise()
-
-    def look(_batch: Batch, _piece: Piece) -> None:
-        if batch.is_ended(index):
-            batch.on_piece.remove(look)
-            ended.resolve(None)
-
-    batch.on_piece.append(look)
-    return ended
+    def _why_killed(self, worker: Worker, how: Exit) -> dict[str, int | bool]:
+        """Empty, unless it was for its memory."""
+        used = self._lookout.too_large.pop(worker.id, None)
+        if used is not None:
+            return {"memory_bytes": used, "limit": self.settings.memory_bytes}
+        return {"kernel": True} if how.code == -9 and self._oom.struck() else {}
 
 
 def _job_of(worker: Worker) -> int | None:
@@ -593,27 +486,3 @@ def _job_of(worker: Worker) -> int | None:
         if span.seq <= running[0] < span.seq + span.count:
             return span.batch.first_id + span.index + running[0] - span.seq
     return None
-
-
-def _keep_values(batch: Batch, index: int, lengths: array[int], data: bytes) -> None:
-    at = 0
-    for offset, length in enumerate(lengths):
-        size = length & messages.LENGTH
-        batch.values[index + offset] = data[at : at + size]
-        at += size
-
-
-def _died(worker: Worker, how: Exit, job: int, batch: Batch, index: int) -> WorkerDied:
-    signum = -how.code if how.code is not None and how.code < 0 else None
-    return WorkerDied(
-        f"worker {worker.id} (pid {worker.pid}) died of {how} while it ran job {job}",
-        hint="see `stoker logs` for what the job wrote; other jobs are not affected",
-        data={
-            "pid": worker.pid,
-            "worker": worker.id,
-            "job": job,
-            "signal": signum,
-            "exit_code": how.code if signum is None else None,
-            "attempt": batch.attempts.get(index, 1),
-        },
-    )

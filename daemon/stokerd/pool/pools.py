@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stoker.errors import IllegalMove, NameTaken, NoSuchPool
-from stoker.protocol.events import PoolChanged
-from stoker.protocol.models import JobInfo, PoolInfo
-from stoker.protocol.states import JobState
+from stoker.errors import IllegalMove, InvalidParams, NameTaken, NoSuchPool, ShuttingDown, StokerError
+from stoker.protocol.events import JobProgressed, PoolChanged
+from stoker.protocol.models import JobInfo, PoolInfo, ProgressInfo
+from stoker.protocol.states import JobEvent, JobState, WorkerState
 from stokerd.bus import Bus
 from stokerd.child import Forker
 from stokerd.clock import Clock, Timer
@@ -16,8 +17,12 @@ from stokerd.output import EMPTY, Output
 from stokerd.pool.batch import Batch, Piece
 from stokerd.pool.describe import describe, describe_batch
 from stokerd.pool.jobs import JobTable
+from stokerd.pool.ledger import Ledger, lost, lost_error
+from stokerd.pool.oom import OomKills
 from stokerd.pool.pool import Pool
 from stokerd.pool.settings import PoolSettings
+from stokerd.pool.tags import TagLimits
+from stokerd.pool.waiting import WaitingRoom, dependency_failed
 from stokerd.promise import Promise, gather
 
 DEFAULT = "default"
@@ -33,16 +38,54 @@ class Cancelled:
     already_ended: tuple[int, ...]
 
 
+@dataclass(slots=True, frozen=True)
+class Order:
+    """A batch to be queued, and the jobs that it comes after."""
+
+    batch: Batch
+    before: tuple[tuple[Batch, int], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Filter:
+    """Which jobs are listed.
+
+    Args:
+        states: in one of these; empty: in any.
+        pool: of this pool; None: of any.
+        tags: with all of these tags.
+        since, until: submitted between these, UTC.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    pool: str | None = None
+    tags: frozenset[str] = frozenset()
+    since: float | None = None
+    until: float | None = None
+
+    def admits(self, batch: Batch) -> bool:
+        """Whether jobs of this batch are meant, whatever their state."""
+        return (
+            (self.pool is None or batch.pool == self.pool)
+            and self.tags <= set(batch.options.tags)
+            and (self.since is None or batch.submitted >= self.since)
+            and (self.until is None or batch.submitted <= self.until)
+        )
+
+
 class Pools:
     """See the module.
 
     Args:
         settings: by pool name; ``default`` must be among them.
-        history_jobs: how many ended jobs are remembered.
-        history_bytes: how many bytes of their values.
+        history_jobs: how many ended jobs are remembered whose values are not kept.
+        history_bytes: how many bytes of values are kept.
+        kept_jobs: how many ended jobs are remembered whose values are kept.
+        tag_limits: how many jobs with a tag may run at a time.
+        ledger: where durable jobs are written; None: nothing is durable.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         settings: dict[str, PoolSettings],
         *,
@@ -51,17 +94,50 @@ class Pools:
         forker: Forker,
         history_jobs: int,
         history_bytes: int,
+        kept_jobs: int = 100_000,
+        tag_limits: dict[str, int] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._clock, self._bus, self._forker = clock, bus, forker
         self._template = settings[DEFAULT]
-        self._table = JobTable(history_jobs=history_jobs, history_bytes=history_bytes)
+        self._ledger = ledger or Ledger()
+        self.tags = TagLimits(tag_limits or {})
+        self.tags.on_room = self._room_for_tags
+        self._waiting = WaitingRoom(clock, self._released, self._refused, self._ledger.met)
+        self._oom = OomKills()
+        self._table = JobTable(
+            history_jobs=history_jobs,
+            history_bytes=history_bytes,
+            kept_jobs=kept_jobs,
+            next_id=self._ledger.next_id,
+            on_forget=self._ledger.forget,
+        )
+        self._accepting: dict[Batch, Promise[None]] = {}
         self._sweeper: Timer | None = None
+        self._sweep_at = 0.0
+        self._dispatching: Timer | None = None
         self._pools: dict[str, Pool] = {}
         for name, its in settings.items():
             self._pools[name] = self._make(name, its)
 
     def _make(self, name: str, settings: PoolSettings) -> Pool:
-        return Pool(name, settings, self._table, clock=self._clock, bus=self._bus, forker=self._forker)
+        return Pool(
+            name,
+            settings,
+            self._table,
+            clock=self._clock,
+            bus=self._bus,
+            forker=self._forker,
+            tags=self.tags,
+            ledger=self._ledger,
+            waiting=self._waiting,
+            oom=self._oom,
+        )
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether jobs can be durable here."""
+        return self._ledger.keeps
 
     # --- pools
 
@@ -87,15 +163,18 @@ class Pools:
                 data={"name": name},
             ) from None
 
-    def create(self, name: str, workers: int | None) -> Pool:
-        """A new pool, set up as the default one but for its size.
+    def settings(self, workers: int | None = None) -> PoolSettings:
+        """Those of the default pool, for another one of so many workers."""
+        return replace(self._template, workers=self._template.workers if workers is None else workers)
+
+    def create(self, name: str, settings: PoolSettings) -> Pool:
+        """A new pool.
 
         Raises:
             NameTaken: there is one already.
         """
         if name in self._pools:
             raise NameTaken(f"there is a pool {name!r} already", hint=f"`stoker set {name} --workers N` resizes it")
-        settings = replace(self._template, workers=self._template.workers if workers is None else workers)
         pool = self._pools[name] = self._make(name, settings)
         return pool
 
@@ -112,9 +191,10 @@ class Pools:
                 "the default pool always exists", hint="`stoker set default --workers 0` leaves it without workers"
             )
         for pool in pools:
-            pool.close(grace).when_settled(lambda _, pool=pool: self._removed(pool))  # type: ignore[misc]
+            self._cancel_held(pool.name)
+            pool.close(grace, for_good=True).when_settled(lambda _, pool=pool: self._removed(pool))  # type: ignore[misc]
         closed: Promise[list[str]] = Promise()
-        gather([pool.close(grace) for pool in pools]).when_settled(lambda _: closed.resolve(list(names)))
+        gather([pool.close(grace, for_good=True) for pool in pools]).when_settled(lambda _: closed.resolve(list(names)))
         return closed
 
     def _removed(self, pool: Pool) -> None:
@@ -125,6 +205,13 @@ class Pools:
         """A snapshot of each."""
         return [pool.info() for pool in self._pools.values()]
 
+    @property
+    def busy_workers(self) -> int:
+        """Workers of all pools that have a job to run."""
+        return sum(
+            worker.state is WorkerState.BUSY for pool in self._pools.values() for worker in pool.crew.members.values()
+        )
+
     def hurry(self, grace: float) -> None:
         """While closing: wait no longer than this."""
         for pool in self._pools.values():
@@ -132,33 +219,202 @@ class Pools:
 
     def close(self, grace: float) -> Promise[list[None]]:
         """Close all; settles when every worker is reaped."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        return gather([pool.close(grace) for pool in self._pools.values()])
+        self._waiting.close()
+        for timer in (self._sweeper, self._dispatching):
+            if timer is not None:
+                timer.cancel()
+        return gather([pool.close(grace, for_good=False) for pool in self._pools.values()])
 
     # --- jobs
 
-    def submit(self, batches: Sequence[Batch]) -> None:
+    def submit(self, orders: Sequence[Order]) -> tuple[list[Batch], Promise[None] | None]:
         """Queue batches: all of them, or none.
 
+        Returns:
+            The batches in order, in place of one whose key is known the one that has it; and what settles when those
+            that are durable are on disk, rejected where they can't be and nothing was queued. None: all is done.
+
         Raises:
-            NoSuchPool, QueueFull, ShuttingDown: as of the first that is refused.
+            NoSuchPool, InvalidParams, QueueFull, PoolDraining, ShuttingDown, Unavailable: as of the first that is
+                refused.
         """
+        new: list[Order] = []
+        batches: list[Batch] = []
+        for order in orders:
+            known = self._known(order.batch, new)
+            batches.append(known or order.batch)
+            if known is None:
+                new.append(order)
+        fresh = [order.batch for order in new]
+        self._admit(fresh)
+        now = self._clock.time()
+        for order in new:
+            batch = order.batch
+            batch.submitted = now
+            self._table.add(batch)
+            batch.on_end.append(self._ended)
+            if batch.options.after:  # those of the same request have their ids only now
+                ids = tuple(other.first_id + index for other, index in order.before)
+                batch.options = replace(batch.options, after=ids)
+            elif batch.options.delay:
+                batch.due[0] = now + batch.options.delay
+        self._ledger.give_out(self._table.next_id, sum(batch.count for batch in fresh))
+        accepted = self._ledger.accept(fresh)
+        if accepted is None:
+            self._begin(new)
+            waits = [self._accepting[batch] for batch in batches if batch in self._accepting]
+            return batches, _all_of(waits) if waits else None
+        self._accepting |= dict.fromkeys(fresh, accepted)
+        accepted.when_settled(lambda done: self._accepted(new, done.error))
+        waits = [self._accepting.get(batch, accepted) for batch in batches]
+        return batches, _all_of([accepted, *waits])
+
+    def _known(self, batch: Batch, new: Sequence[Order]) -> Batch | None:
+        """The batch with the same key.
+
+        Raises:
+            InvalidParams: it is another kind of thing.
+        """
+        key = batch.options.key
+        if key is None:
+            return None
+        known = self._table.with_key(key)
+        known = known or next((order.batch for order in new if order.batch.options.key == key), None)
+        if known is not None and (known.count != batch.count or known.form != batch.form):
+            raise InvalidParams(
+                f"submit: the key {key!r:.100} belongs to job {known.first_id}, which is a {known.name} of"
+                f" {known.count} jobs",
+                hint="the same key means the same job: choose another for another job",
+                data={"id": known.first_id},
+            )
+        return known
+
+    def _admit(self, batches: Sequence[Batch]) -> None:
         by_pool: dict[str, list[Batch]] = {}
         for batch in batches:
             by_pool.setdefault(batch.pool, []).append(batch)
         for name, its in by_pool.items():
             self.get(name).admit(its)
-        for name, its in by_pool.items():
-            for batch in its:
-                batch.on_end.append(self._ended)
-            self._pools[name].submit(its)
+        self._ledger.check(batches)
+
+    def _accepted(self, orders: Sequence[Order], error: StokerError | None) -> None:
+        """The disk has them, or refuses them."""
+        for order in orders:
+            self._accepting.pop(order.batch, None)
+        if error is None:
+            self._begin(orders)
+            return
+        for order in orders:
+            self._table.withdraw(order.batch)
+
+    def _begin(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            batch = order.batch
+            pool = self._pools.get(batch.pool)
+            if pool is None:  # it was removed while the disk was written to
+                self._homeless(batch)
+                continue
+            pool.introduce(batch)
+            if batch.queued_count and self._waiting.enter(batch, order.before):
+                continue
+            if batch.queued_count:
+                pool.enqueue(batch, batch.queued_count)
+
+    def _homeless(self, batch: Batch) -> None:
+        """Its pool has gone: it ends as those did that were queued there."""
+        why = ShuttingDown("the pool was closed before the job was started")
+        self._pools[DEFAULT].verdicts.end_unstarted(batch, JobEvent.FAIL, why)
+
+    def _released(self, batch: Batch, count: int) -> None:
+        pool = self._pools.get(batch.pool)
+        if pool is not None:
+            pool.enqueue(batch, count)
+        else:
+            self._homeless(batch)
+
+    def _refused(self, batch: Batch, why: StokerError) -> None:
+        self._pools.get(batch.pool, self._pools[DEFAULT]).verdicts.end_unstarted(batch, JobEvent.FAIL, why)
+
+    def _room_for_tags(self) -> None:
+        """A tag that held jobs up does so no longer, in whichever pool they are: in the next turn, once for all."""
+        if self._dispatching is None:
+            self._dispatching = self._clock.soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._dispatching = None
+        for pool in self._pools.values():
+            pool.dispatch()
+
+    def _cancel_held(self, pool: str) -> None:
+        """The pool goes, and with it what has not got as far as its queue."""
+        for batch in list(self._table.newest()):
+            if batch.pool == pool and not batch.over and batch.held():
+                self._pools[pool].verdicts.cancel_all(batch, CANCEL_GRACE)
+
+    # --- a start after another daemon's end
+
+    def recover(self) -> int:
+        """Take up what the last daemon left; returns how many jobs have not ended."""
+        left = 0
+        for batch in self._ledger.recover():
+            if batch.pool not in self._pools:
+                self.create(batch.pool, self.settings())
+            self._table.restore(batch)
+            if batch.over:
+                batch.finished = True
+                now = self._clock.time()
+                age = max(0.0, now - (max(batch.ended) or now))  # of a record that can't be read, nobody knows
+                self._table.ended(batch, self._clock.monotonic() - age)
+                self._sweep_in(0.0)
+                continue
+            left += batch.count - batch.ended_count
+            batch.on_end.append(self._ended)
+            self._take_up(batch)
+        return left
+
+    def _take_up(self, batch: Batch) -> None:
+        untouched = not batch.history and not any(batch.started)
+        if (
+            untouched
+            and batch.queued_count
+            and (batch.options.after or batch.options.delay or batch.options.at is not None)
+        ):
+            self._take_up_held(batch)
+            return
+        self._pools[batch.pool].introduce(batch)
+        for index in [index for index in batch.due if batch.state(index) is JobState.QUEUED]:
+            self._waiting.resume(batch, index)
+        queued = batch.queued_count  # without the lost ones: those that are queued again are counted one by one
+        for index in list(lost(batch)):
+            self._pools[batch.pool].verdicts.lost(batch, index, lost_error(batch.first_id + index))
+        if queued:
+            self._pools[batch.pool].enqueue(batch, queued)
+
+    def _take_up_held(self, batch: Batch) -> None:
+        before = []
+        for job in batch.options.after:
+            try:
+                before.append(self._table.find(job))
+            except StokerError:
+                if not batch.options.after_any:
+                    self._refused(batch, dependency_failed(job, None))
+                    return
+        self._begin([Order(batch, tuple(before))])
+
+    def store_changed(self, reason: str) -> None:
+        """Durable jobs can no longer be written, for this reason; or can again."""
+        if reason:
+            self._ledger.stop_waiting()
+            for pool in self._pools.values():
+                pool.verdicts.tell_unwritten()
+
+    # --- what can be asked of jobs
 
     def cancel_session(self, session: str) -> None:
         """End every unfinished job of a session."""
         for batch in list(self._table.newest()):
             if batch.session == session and not batch.over:
-                self._pools[batch.pool].cancel_batch(batch, CANCEL_GRACE)
+                self._pools[batch.pool].verdicts.cancel_all(batch, CANCEL_GRACE)
 
     def cancel(self, ids: Iterable[int], grace: float) -> Promise[Cancelled]:
         """End jobs; settles when all have ended.
@@ -244,18 +500,53 @@ class Pools:
             answer.resolve(None)
         return answer
 
-    def jobs(self, states: frozenset[JobState], pool: str | None, limit: int) -> list[JobInfo]:
+    def with_key(self, key: str) -> Batch | None:
+        """The batch with this idempotency key."""
+        return self._table.with_key(key)
+
+    def jobs(self, which: Filter, limit: int) -> list[JobInfo]:
         """Snapshots of jobs, oldest first, at most the newest ``limit``."""
-        found: list[JobInfo] = []
-        for batch in self._table.newest():
-            if pool is not None and batch.pool != pool:
-                continue
-            for index in reversed(range(batch.count)):
-                if not states or batch.state(index) in states:
-                    found.append(self.describe(batch, index))
-                    if len(found) >= limit:
-                        return found[::-1]
+        found = []
+        for batch, index in self._matching(which):
+            found.append(self.describe(batch, index))
+            if len(found) >= limit:
+                break
         return found[::-1]
+
+    def _matching(self, which: Filter) -> Iterator[tuple[Batch, int]]:
+        for batch in self._table.newest():
+            if which.admits(batch):
+                for index in reversed(range(batch.count)):
+                    if not which.states or self._shown_state(batch, index) in which.states:
+                        yield batch, index
+
+    def _shown_state(self, batch: Batch, index: int) -> JobState:
+        """The state that its snapshot has: of a job that was handed over and not begun, queued."""
+        state = batch.state(index)
+        if state is JobState.RUNNING and self._worker_of(batch, index) is None:
+            return JobState.QUEUED
+        return state
+
+    def progress(self, job: int, done: float, total: float | None, note: str) -> None:
+        """A command says how far it has come.
+
+        Raises:
+            NoSuchJob: it is not known.
+            IllegalMove: it does not run.
+        """
+        batch, index = self._table.find(job)
+        if batch.state(index) is not JobState.RUNNING:
+            raise IllegalMove(f"job {job} is {batch.state(index)}: only a running job makes progress")
+        batch.progress[index] = ProgressInfo(done=done, total=total, note=note)
+        self._bus.emit(JobProgressed(id=job, done=done, total=total, note=note))
+
+    def lend(self, pid: int, *, lent: bool) -> bool:
+        """A process waits for jobs, or no longer; True where a job of some pool lends its slot meanwhile."""
+        try:
+            session = os.getsid(pid)
+        except OSError:
+            session = pid
+        return any(pool.lend(pid, session, lent=lent) for pool in self._pools.values())
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -263,11 +554,20 @@ class Pools:
 
     def describe(self, batch: Batch, index: int) -> JobInfo:
         """One job's snapshot."""
-        return describe(batch, index, self._worker_of(batch, index))
+        worker = self._worker_of(batch, index)
+        return describe(batch, index, worker, self._progress_of(batch, index) if worker is not None else None)
 
     def describe_batch(self, batch: Batch) -> JobInfo:
         """A snapshot of all of a batch as one."""
         return self.describe(batch, 0) if batch.count == 1 else describe_batch(batch)
+
+    def _progress_of(self, batch: Batch, index: int) -> tuple[float, float | None] | None:
+        """How far a running job has come, as it stands in its worker's page."""
+        for worker in self._pools[batch.pool].crew.members.values():
+            seq = worker.running_seq(batch, index)
+            if seq is not None:
+                return worker.progress_of(seq)
+        return None
 
     def _worker_of(self, batch: Batch, index: int) -> tuple[int, int | None] | None:
         """Worker id and pid of whoever runs the job now."""
@@ -303,13 +603,37 @@ class Pools:
 
     # --- values that are kept for a time
 
-    def _ended(self, _batch: Batch) -> None:
-        if self._sweeper is None:
-            self._sweeper = self._clock.soon(self._sweep)
+    def _ended(self, batch: Batch) -> None:
+        if batch.keep:
+            self._sweep_in(batch.keep)
+
+    def _sweep_in(self, seconds: float) -> None:
+        """Have a look then, or earlier."""
+        seconds = max(1.0, seconds)
+        at = self._clock.monotonic() + seconds
+        if self._sweeper is not None:
+            if self._sweep_at <= at:
+                return
+            self._sweeper.cancel()
+        self._sweep_at, self._sweeper = at, self._clock.later(seconds, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
         now = self._clock.monotonic()
         soonest = self._table.expire(now)
         if soonest is not None:
-            self._sweeper = self._clock.later(max(1.0, soonest - now), self._sweep)
+            self._sweep_in(soonest - now)
+
+
+def _all_of(promises: Sequence[Promise[None]]) -> Promise[None]:
+    """Settles when all have; rejected with the first error in order."""
+    whole: Promise[None] = Promise()
+
+    def settle(done: Promise[list[None]]) -> None:
+        if done.error is not None:
+            whole.reject(done.error)
+        else:
+            whole.resolve(None)
+
+    gather(list(dict.fromkeys(promises))).when_settled(settle)
+    return whole

@@ -7,11 +7,12 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
-from stoker.errors import MalformedMessage
+from stoker.errors import JobError, MalformedMessage
 from stoker.protocol import codec
 from stoker.protocol.models import ErrorInfo
+from stoker.protocol.states import JobState
 from stokerd.pool import messages
-from stokerd.pool.batch import Batch
+from stokerd.pool.batch import Batch, Piece
 
 KEPT_ERRORS = 1000
 """Batches with more jobs keep the errors of their jobs only where they keep values too."""
@@ -36,6 +37,35 @@ def keep_error(batch: Batch, index: int, packed: bytes) -> None:
     """Remember why a job failed."""
     if batch.keep or batch.count <= KEPT_ERRORS:
         batch.values[index] = packed
+
+
+def pieces_of(batch: Batch) -> Iterator[Piece]:
+    """What has been told of a batch so far, again: for whoever comes later."""
+    for index in range(batch.count):
+        if not batch.is_ended(index):
+            continue
+        state, error, value = batch.state(index), batch.errors.get(index), batch.values.get(index)
+        if value is not None and state in (JobState.DONE, JobState.FAILED):
+            mark = messages.ERROR if state is JobState.FAILED else 0
+            yield Piece(index, 1, array("I", (len(value) | mark,)).tobytes(), value, state)
+            continue
+        if error is None:
+            error = ErrorInfo(
+                code=JobError.code,
+                message=f"job {batch.first_id + index} is {state}, and its value is no longer kept",
+                hint="submit it under another key, or with a longer ttl",
+            )
+        yield Piece(index, 1, b"", b"", state, error)
+
+
+def classes_of(packed: bytes) -> tuple[str, ...]:
+    """The classes that a job's exception is of, its own first, as the worker packed them; empty where it was none."""
+    try:
+        told: Any = codec.unpack(packed)
+    except MalformedMessage:
+        return ()
+    names = told.get("bases", ()) if isinstance(told, dict) else ()
+    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
 
 
 def read_error(packed: bytes) -> ErrorInfo:

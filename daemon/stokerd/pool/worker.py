@@ -6,11 +6,14 @@ It knows nothing of queues. It hands over spans of jobs, splits what comes back 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
+import struct
 from array import array
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from stoker.protocol.models import Environment, WorkerInfo
@@ -20,17 +23,16 @@ from stokerd.child import Child, Exit
 from stokerd.clock import Clock, Timer
 from stokerd.output import Output
 from stokerd.pool import messages, page
-from stokerd.pool.batch import Batch
+from stokerd.pool.batch import Batch, Function
+from stokerd.pool.wire import Wire
+from stokerd.promise import Promise
 
-BUFFER = 256 * 1024
 MAX_FUNCTIONS = 256
 """Uploaded functions a worker is told before it is made to start afresh: see :mod:`stokerd.pool.calls`."""
 PATIENCE = 0.1
 """Seconds within which a worker should begin with a job."""
 STOP_GRACE = 5.0
 """Seconds that a worker without jobs gets to end before it is killed."""
-SMALL = 32 * 1024
-"""Below this, joining buffers and one send beat sendmsg."""
 
 
 class Span:
@@ -44,20 +46,44 @@ class Span:
         """Estimated run time of one job, seconds: what the scheduler was charged."""
 
 
+@dataclass(slots=True, frozen=True)
+class Ran:
+    """What jobs took: each of those that were answered together, as their mean.
+
+    Args:
+        seconds: run time.
+        cpu: CPU time, seconds.
+        resident: the most resident memory, KiB; 0 where nobody knows.
+    """
+
+    seconds: float
+    cpu: float = 0.0
+    resident: int = 0
+
+
 class Owner(Protocol):
     """Whom a worker reports to."""
 
     def worker_ready(self, worker: Worker) -> None:
         """It can be handed jobs."""
 
-    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: float) -> None:
-        """The first ``len(lengths)`` jobs of the span have ended; ``ran`` is the run time of one of them, seconds."""
+    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
+        """The first ``len(lengths)`` jobs of the span have ended."""
 
     def jobs_returned(self, worker: Worker, span: Span) -> None:
         """These jobs were not started, and never will be by this worker."""
 
     def worker_has_room(self, worker: Worker) -> None:
         """Something it had is off its hands."""
+
+    def worker_progressed(self, batch: Batch, index: int, done: float, total: float | None, note: str) -> None:
+        """A job that it runs says how far it has come."""
+
+    def worker_stale(self, worker: Worker) -> None:
+        """It has imported source that has changed since, and will run nothing more."""
+
+    def worker_refused(self, worker: Worker, packed: bytes) -> None:
+        """What it was to begin with failed; the packed error says how. It ends."""
 
     def worker_gone(self, worker: Worker, how: Exit, victim: Span | None) -> None:
         """It is dead and reaped; ``victim`` is the one job that it was running. All else has been reported."""
@@ -85,6 +111,14 @@ class Worker:
         self.ready_at = 0.0
         """When it came up, monotonic."""
         self.taking_back = False
+        self.lent = 0
+        """How many waits of its job lend its slot to others."""
+        self.places: list[Worker] = []
+        """Workers that stay idle while its job runs, because it takes their places."""
+        self.place_of: Worker | None = None
+        """The worker whose job takes its place."""
+        self.handed = 0
+        """Jobs that it was ever handed and that were not returned."""
         self.doubted = False
         """It did not begin with what it was handed, stopped perhaps: it gets nothing more until it is heard from."""
         self._patience = PATIENCE
@@ -92,15 +126,12 @@ class Worker:
         self._clock = clock
         self._owner = owner
         self._output_bytes = output_bytes
-        self._next_seq = 1
-        self._buffer = bytearray(BUFFER)
-        self._have = 0
-        self._backlog = bytearray()
+        self.next_seq = 1
+        """What the next job that it is handed will be known by between the two."""
         self._child: Child | None = None
         self._pid: int | None = None
         self._page: memoryview | None = None
-        self._reading = False
-        self._distrusted = False
+        self._wire: Wire | None = None
         self.capture: Capture | None = None
 
     # --- life
@@ -112,7 +143,13 @@ class Worker:
         assert child.page is not None  # noqa: S101
         self._page = page.words(child.page)
         self.capture = Capture(child.output, keep=self._output_bytes)
-        self._clock.watch(self.channel.fileno(), self._on_readable)
+        self._wire = Wire(self.channel, self._clock, self._take, self.kill)
+
+    @property
+    def wire(self) -> Wire:
+        """What it is told by and heard from."""
+        assert self._wire is not None  # noqa: S101 - attached before anything can be said
+        return self._wire
 
     @property
     def channel(self) -> socket.socket:
@@ -144,8 +181,8 @@ class Worker:
     def gone(self, how: Exit) -> None:
         """Its process is reaped: read what it still sent, recover what it had not, and report."""
         self._clock.unwatch(self.channel.fileno())
-        self._clock.unwatch_write(self.channel.fileno())
-        self._on_readable()
+        self.wire.read()
+        self.wire.close()
         self._recover_outbox()
         victim = self._split_victim()
         while self.spans:
@@ -186,7 +223,9 @@ class Worker:
         Not while jobs are taken back from it, and not where they would wait behind a job that has run for ``stuck``
         seconds, whatever was estimated.
         """
-        if self.taking_back or self.doubted or self.state not in (WorkerState.IDLE, WorkerState.BUSY):
+        if self.taking_back or self.doubted or self.lent or self.state not in (WorkerState.IDLE, WorkerState.BUSY):
+            return False
+        if self.place_of is not None or self.places:
             return False
         if not self.outstanding:
             return True
@@ -195,67 +234,51 @@ class Worker:
         running = self.current()
         return running is None or running[1] < stuck
 
-    def hand_over(self, batch: Batch, index: int, count: int, cost: float) -> None:
-        """Give it ``count`` jobs of a batch; ``cost`` is the estimated run time of one, seconds."""
+    def begin(self, form: int, function: Function, payload: bytes) -> None:
+        """Before anything else: have it call this once, and come up only when that has returned."""
+        if function.code:
+            self._teach(function)
+        template = function.reference
+        head = messages.pack(
+            messages.BEGIN, size=len(template) + len(payload), template=len(template), form=form, count=1
+        )
+        self.wire.send(head + template, memoryview(payload))
+
+    def hand_over(self, batch: Batch, index: int, count: int, cost: float, after: Promise[None] | None = None) -> None:
+        """Give it ``count`` jobs of a batch; ``cost`` is the estimated run time of one, seconds. It is not told before
+        ``after`` is settled.
+        """
         if batch.function is not None and batch.template not in self.functions:
-            self._teach(batch)
+            self._teach(batch.function)
         lengths = batch.lengths[index : index + count].tobytes()
         payload = batch.payload(index, count)
         head = messages.pack(
             messages.RUN,
             size=len(batch.template) + len(lengths) + payload.nbytes,
-            seq=self._next_seq,
+            seq=self.next_seq,
+            extra=batch.first_id + index,
+            usage=batch.options.slots,
             count=count,
             template=len(batch.template),
             form=batch.form,
         )
         if not self.outstanding:
             self._handed_at = self._clock.monotonic()
-        self.spans.append(Span(self._next_seq, batch, index, count, cost))
-        self._next_seq += count
+        self.spans.append(Span(self.next_seq, batch, index, count, cost))
+        self.next_seq += count
         self.outstanding += count
+        self.handed += count
         self.ahead += cost * count
         self.move(WorkerEvent.ASSIGN)
-        self._send(head + batch.template + lengths, payload)
+        self.wire.send(head + batch.template + lengths, payload, after)
 
-    def _teach(self, batch: Batch) -> None:
-        assert batch.function is not None  # noqa: S101 - the caller has looked
+    def _teach(self, function: Function) -> None:
         if len(self.functions) >= MAX_FUNCTIONS:
             self.functions.clear()  # as the worker does, at the same count
-        self.functions.add(batch.template)
-        code = batch.function.code
-        size = len(batch.template) + len(code)
-        head = messages.pack(messages.FUNCTION, size=size, template=len(batch.template))
-        self._send(head + batch.template, memoryview(code))
-
-    def _send(self, head: bytes, body: memoryview) -> None:
-        if self._backlog:
-            self._backlog += head
-            self._backlog += body
-            return
-        total = len(head) + body.nbytes
-        try:
-            sent = self.channel.send(head + bytes(body)) if total < SMALL else self.channel.sendmsg((head, body))
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return  # it is dead: its exit is on the way, and puts these jobs back
-        if sent < total:
-            self._backlog += head[sent:]
-            self._backlog += body[max(0, sent - len(head)) :]
-            self._clock.watch_write(self.channel.fileno(), self._on_writable)
-
-    def _on_writable(self) -> None:
-        try:
-            sent = self.channel.send(self._backlog)
-        except BlockingIOError:
-            return
-        except OSError:
-            sent = len(self._backlog)
-        del self._backlog[:sent]
-        if not self._backlog:
-            self._handed_at = self._clock.monotonic()
-            self._clock.unwatch_write(self.channel.fileno())
+        self.functions.add(function.reference)
+        size = len(function.reference) + len(function.code)
+        head = messages.pack(messages.FUNCTION, size=size, template=len(function.reference))
+        self.wire.send(head + function.reference, memoryview(function.code))
 
     def _hang_up(self) -> None:
         # A job may have left threads behind that it would wait for, for ever.
@@ -271,87 +294,52 @@ class Worker:
 
     # --- what comes back
 
-    def _on_readable(self) -> None:
-        if self._reading:
-            return
-        self._reading = True
-        try:
-            self._read()
-        finally:
-            self._reading = False
-
-    def _read(self) -> None:
-        while not self._distrusted:
-            if len(self._buffer) - self._have < BUFFER // 2:
-                self._buffer.extend(bytes(len(self._buffer)))
-            try:
-                with memoryview(self._buffer) as view:
-                    got = self.channel.recv_into(view[self._have :])
-            except BlockingIOError:
-                return
-            except OSError:
-                got = 0
-            if not got:
-                self._clock.unwatch(self.channel.fileno())
-                return
-            room = len(self._buffer) - self._have
-            self._have += got
-            self.doubted = False
-            self._parse()
-            if got < room:
-                return
-
-    def _parse(self) -> None:
-        at, head = 0, messages.HEADER.size
-        while self._have - at >= head:
-            header = messages.Header._make(messages.HEADER.unpack_from(self._buffer, at))
-            if not _makes_sense(header):
-                self._distrust()
-            if self._distrusted:
-                self._have = 0
-                return
-            end = at + head + header.size
-            if end > self._have:
-                self._make_room(head + header.size)
-                break
-            self._take(header, at + head, end)
-            at = end
-        if at:
-            rest = self._have - at
-            self._buffer[:rest] = self._buffer[at : self._have]
-            self._have = rest
-            if not rest and len(self._buffer) > 16 * BUFFER:
-                self._buffer = bytearray(BUFFER)
-
-    def _distrust(self) -> None:
-        """A job has written to a descriptor that was not its own: nothing that comes can be believed any more."""
-        self._distrusted = True
-        self._clock.unwatch(self.channel.fileno())
-        self.kill()
-
-    def _make_room(self, size: int) -> None:
-        if (missing := size + BUFFER - len(self._buffer)) > 0:
-            self._buffer.extend(bytes(missing))
-
-    def _take(self, header: messages.Header, start: int, end: int) -> None:
+    def _take(self, header: messages.Header, buffer: bytearray, start: int, end: int) -> None:
+        self.doubted = False
         if header.op == messages.RESULTS:
             lengths = array("I")
             blob_at = start + 4 * header.count
-            lengths.frombytes(self._buffer[start:blob_at])
-            with memoryview(self._buffer) as view:
-                self._results(header.seq, lengths, bytes(view[blob_at:end]), header.extra)
+            lengths.frombytes(buffer[start:blob_at])
+            with memoryview(buffer) as view:
+                blob = bytes(view[blob_at:end])
+            ran = Ran(header.extra / 1e9 / header.count, header.usage / 1e9 / header.count, header.resident)
+            self._results(header.seq, lengths, blob, ran)
         elif header.op == messages.OUTPUT:
-            self._output(header.seq, header.extra, messages.OFFSET.unpack_from(self._buffer, start)[0])
+            if end - start == messages.OFFSET.size:
+                self._output(header.seq, header.extra, messages.OFFSET.unpack_from(buffer, start)[0])
         elif header.op == messages.RETURNED:
             self._returned(header.seq, header.count)
+        elif header.op == messages.PROGRESS:
+            self._progressed(header.seq, bytes(buffer[start:end]))
+        elif header.op == messages.STALE:
+            self._owner.worker_stale(self)
+        elif header.op == messages.REFUSED:
+            self._owner.worker_refused(self, bytes(buffer[start:end]))
         elif header.op == messages.READY and self.state is WorkerState.STARTING:
             self.move(WorkerEvent.READY)
             self.ready_at = self._clock.monotonic()
             self._pid = header.seq
             self._owner.worker_ready(self)
 
-    def _results(self, seq: int, lengths: array[int], blob: bytes, ran_ns: int) -> None:
-        ran = ran_ns / 1e9 / len(lengths)
+    def _progressed(self, seq: int, body: bytes) -> None:
+        span = self._span_of(seq)
+        if span is None:
+            return
+        with contextlib.suppress(ValueError, TypeError):  # what a job may have scribbled is no reason to fall
+            done, total, note = json.loads(body)
+            self._owner.worker_progressed(
+                span.batch, span.index + seq - span.seq, float(done), None if total is None else float(total), str(note)
+            )
+
+    def progress_of(self, seq: int) -> tuple[float, float | None] | None:
+        """How much of the job ``seq`` is done, and of how much; None where it has not said."""
+        words = self._page
+        if words is None or words[page.PROGRESS] != seq:
+            return None
+        done, total = struct.unpack("<dd", struct.pack("<QQ", words[page.PROGRESS_DONE], words[page.PROGRESS_TOTAL]))
+        return done, None if total < 0 else total
+
+    def _results(self, seq: int, lengths: array[int], blob: bytes, ran: Ran) -> None:
         self._patience = PATIENCE
         while lengths and self.spans:
             span = self.spans[0]
@@ -361,7 +349,7 @@ class Worker:
                 seq, lengths = seq + late, lengths[late:]
                 continue
             if seq > span.seq:
-                self._distrust()  # it answers a job that it was not to run next
+                self.wire.distrust()  # it answers a job that it was not to run next
                 return
             count = min(span.count, len(lengths))
             if count == len(lengths):
@@ -423,7 +411,7 @@ class Worker:
         assert self.capture is not None  # noqa: S101 - attached before it could work
         # In this order: where another job has begun before its size was taken, the message that says so is read next.
         sizes = self.capture.sizes()
-        self._on_readable()
+        self.wire.read()
         return self.state is not WorkerState.DEAD and self.capture.trim(sizes)
 
     def output_of(self, seq: int) -> Output | None:
@@ -433,7 +421,7 @@ class Worker:
         if running is None or running[0] != seq:
             return None
         sizes = self.capture.sizes()
-        self._on_readable()
+        self.wire.read()
         return self.capture.peek(sizes) if self._span_of(seq) is not None else None
 
     # --- taking back
@@ -461,19 +449,19 @@ class Worker:
             return
         assert self._page is not None  # noqa: S101 - there is something that it could claim
         self.taking_back = True
-        self._page[page.TAKEN] = self._next_seq
+        self._page[page.TAKEN] = self.next_seq
         self._clock.later(page.SETTLE, self._settle)
 
     @property
     def _unclaimed(self) -> bool:
         """Whether it was handed jobs that it has not begun with."""
-        return bool(self.outstanding) and self._page is not None and self._page[page.CLAIMED] < self._next_seq - 1
+        return bool(self.outstanding) and self._page is not None and self._page[page.CLAIMED] < self.next_seq - 1
 
     def begins_late(self) -> bool:
         """Whether it has had jobs for a while and does not begin with them."""
-        if self.taking_back or self._backlog or not self._unclaimed or self.current() is not None:
+        if self.taking_back or self.wire.waiting or not self._unclaimed or self.current() is not None:
             return False
-        return self._clock.monotonic() - self._handed_at > self._patience
+        return self._clock.monotonic() - max(self._handed_at, self.wire.written_at) > self._patience
 
     def doubt(self) -> None:
         """Take its jobs back, and hand it no more until it is heard from. The next time, be more patient."""
@@ -515,6 +503,7 @@ class Worker:
 
     def _return(self, span: Span) -> None:
         self.outstanding -= span.count
+        self.handed -= span.count
         self.ahead -= span.cost * span.count
         self._owner.jobs_returned(self, span)
 
@@ -525,7 +514,7 @@ class Worker:
         running = self.current()
         if running is None or running[1] < stuck:
             return
-        self._on_readable()  # what they wrote was told before, and comes first
+        self.wire.read()  # what they wrote was told before, and comes first
         found = self._outbox()
         # It was not touched meanwhile, because the job is still the same and so is what is in it.
         if found is not None and self.current_seq() == running[0] and found == self._outbox():
@@ -536,10 +525,10 @@ class Worker:
         running = self.current()
         return running[0] if running is not None else None
 
-    def _outbox(self) -> tuple[int, array[int], bytes, int] | None:
-        """First seq, lengths, blob and run time in ns of the results that it holds; None where it holds nothing new."""
+    def _outbox(self) -> tuple[int, array[int], bytes, Ran] | None:
+        """First seq, lengths, blob and run time of the results that it holds; None where it holds nothing new."""
         memory = self._child.page if self._child is not None else None
-        if memory is None or self._page is None or self._distrusted or not self.spans:
+        if memory is None or self._page is None or self.wire.distrusted or not self.spans:
             return None
         first, ran, held = self._page[page.OUTBOX_FIRST], self._page[page.OUTBOX_RAN], self._page[page.OUTBOX]
         count, size = held & page.COUNT, held >> 32
@@ -551,7 +540,7 @@ class Worker:
         lengths.frombytes(memory[page.AT_LENGTHS : page.AT_LENGTHS + 4 * count])
         if sum(length & messages.LENGTH for length in lengths) != size:
             return None
-        return first, lengths, memory[page.AT_BLOB : page.AT_BLOB + size], ran
+        return first, lengths, memory[page.AT_BLOB : page.AT_BLOB + size], Ran(ran / 1e9 / count)
 
     # --- the ladder
 
@@ -622,16 +611,10 @@ class Worker:
     def _last_claim(self) -> int | None:
         """The seq of the job that it ran when it died; the oldest that it had where its page can't be believed."""
         words = self._page
-        if words is not None and not self._distrusted and words[page.DONE] <= words[page.CLAIMED] < self._next_seq:
+        if words is not None and not self.wire.distrusted and words[page.DONE] <= words[page.CLAIMED] < self.next_seq:
             running = self.current()
             return running[0] if running is not None else None
         return self.spans[0].seq if self.spans else None
-
-
-def _makes_sense(header: messages.Header) -> bool:
-    if header.op == messages.RESULTS:
-        return header.count > 0 and 4 * header.count <= header.size <= messages.LENGTH + 4 * header.count
-    return header.op in messages.FROM_WORKER and header.size <= messages.OFFSET.size
 
 
 def _without(span: Span, seq: int, count: int) -> list[Span]:

@@ -9,33 +9,59 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import mmap
 import os
+import resource
 import signal
 import socket
+import struct
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
 
 from stokerd.forkserver.handles import Handles
-from stokerd.pool import calls, commands, messages, page
+from stokerd.pool import calls, commands, messages, page, progress
+from stokerd.pool import claims as claim
+from stokerd.pool.freshness import Sources
 from stokerd.pool.outbox import Outbox
+from stokerd.pool.threads import Threads
 
 FLUSH_NS = 1_000_000
 """A result waits for company at most this long while more jobs are run."""
 BUFFER = 256 * 1024
 STDOUT, STDERR = 1, 2
+TELL_NS = 50_000_000
+"""Progress is told at most this often; how much is done stands in the page at all times."""
+MAX_NOTE = 256
+"""Characters of a note on progress."""
+BIG_KIB = 16 * 1024
+"""A job that used so much more memory than the one before has the high-water mark set back after it."""
 
 
 class Worker:
     """The state of this process."""
 
-    def __init__(self, channel: socket.socket, memory: mmap.mmap, result_bytes: int) -> None:
+    def __init__(
+        self, channel: socket.socket, memory: mmap.mmap, result_bytes: int, *, begins: bool, claims: str
+    ) -> None:
         self._channel = channel
+        self._begins = begins
+        self._claims = None
+        if claims:
+            with contextlib.suppress(OSError):  # then nobody will know what it has begun with
+                self._claims = claim.write_to(claims)
         self._words = page.words(memory)
         self._result_bytes = min(result_bytes, messages.LENGTH)
-        self._outbox = Outbox(channel, memory)
+        self._sending = threading.Lock()
+        self._outbox = Outbox(channel, memory, self._sending)
+        self._sources = Sources()
+        self._threads = Threads(os.environ)
+        self._stale = False
+        self._told_at = 0
+        self._resident = 0
         self._functions = calls.Functions()
         self._buffer = bytearray(BUFFER)
         self._have = 0
@@ -53,6 +79,9 @@ class Worker:
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGTERM, self._on_terminate)
         commands.announce = self._announce
+        commands.used = self._used
+        commands.outputs = (self._stdout, self._stderr)
+        progress.tell = self._progress
 
     def _is_meant(self) -> bool:
         meant = self._running
@@ -71,11 +100,44 @@ class Worker:
     def _announce(self, pid: int) -> None:
         self._words[page.COMMAND] = pid
 
+    def _used(self, usage: resource.struct_rusage) -> None:
+        self._outbox.commands = usage
+
+    def _progress(self, done: float, total: float | None, note: str) -> None:
+        """Of the job that runs, by whichever of its threads."""
+        seq = self._running
+        if not seq:
+            return
+        words = self._words
+        words[page.PROGRESS_DONE] = _bits(done)
+        words[page.PROGRESS_TOTAL] = _bits(-1.0 if total is None else total)
+        words[page.PROGRESS] = seq
+        now = time.monotonic_ns()
+        if now - self._told_at < TELL_NS and done != total:
+            return
+        self._told_at = now
+        body = json.dumps([done, total, note[:MAX_NOTE]]).encode()
+        self._tell(messages.pack(messages.PROGRESS, size=len(body), seq=seq) + body)
+
+    def _tell(self, message: bytes) -> None:
+        """Send while a job runs: whole, or not at all, whatever signal comes for the job."""
+        if threading.current_thread() is not threading.main_thread():
+            with self._sending:
+                self._channel.sendall(message)
+            return
+        commands.shelter.close()
+        try:
+            with self._sending:
+                self._channel.sendall(message)
+        finally:
+            commands.shelter.open()
+
     # --- the loop
 
     def serve(self) -> None:
         """Run what comes until the daemon closes the channel."""
-        self._channel.sendall(messages.pack(messages.READY, seq=os.getpid()))
+        if not self._begins:
+            self._channel.sendall(messages.pack(messages.READY, seq=os.getpid()))
         head = messages.HEADER.size
         while self._fill(head):
             header = messages.Header._make(messages.HEADER.unpack_from(self._buffer))
@@ -120,22 +182,48 @@ class Worker:
         template = bytes(body[: header.template])
         if header.op == messages.FUNCTION:
             self._functions.learn(template, bytes(body[header.template :]))
-        elif header.op == messages.RUN:
+        elif header.op == messages.BEGIN:
+            self._begin(header, template, body[header.template :])
+        elif header.op == messages.RUN and not self._is_stale():
+            self._threads.follow(header.usage)
             self._run(header, template, body[header.template :])
+            self._sources.note_imports()
+
+    def _begin(self, header: messages.Header, template: bytes, payload: memoryview) -> None:
+        """Call what every worker of this pool begins with; where that fails, say why and end."""
+        self._threads.follow(1)
+        try:
+            calls.run(header.form, self._functions.find(template), payload)
+        except BaseException as why:  # SystemExit and KeyboardInterrupt are failures of it as well
+            told = calls.pack_error(messages.NAMED, why)[: messages.MAX_TOLD]
+            self._channel.sendall(messages.pack(messages.REFUSED, size=len(told)) + told)
+            os._exit(1)
+        self._channel.sendall(messages.pack(messages.READY, seq=os.getpid()))
+
+    def _is_stale(self) -> bool:
+        """Whether what would run now is not what its author has written meanwhile; says so once."""
+        if not self._stale and self._sources.changed():
+            self._stale = True
+            self._channel.sendall(messages.pack(messages.STALE))
+        return self._stale
 
     def _run(self, header: messages.Header, template: bytes, body: memoryview) -> None:
         lengths = memoryview(bytes(body[: 4 * header.count])).cast("I")
         at = 4 * header.count
-        words = self._words
+        words, claims = self._words, self._claims
         window = time.monotonic_ns()
         for index, length in enumerate(lengths):
             seq = header.seq + index
             started = time.monotonic_ns()
             words[page.STARTED] = started
             words[page.CLAIMED] = seq
+            if claims is not None:
+                claims[0] = seq
             if seq < words[page.TAKEN]:
                 self._give_back(seq)
             else:
+                if header.form == messages.COMMAND:
+                    commands.job = header.extra + index
                 data, error = self._run_one(seq, header.form, template, body[at : at + length])
                 now = time.monotonic_ns()
                 self._tell_output(seq)
@@ -146,6 +234,15 @@ class Worker:
                     window = now
             at += length
         self._outbox.flush()
+        self._set_back_peak()
+
+    def _set_back_peak(self) -> None:
+        """The high-water mark of memory only rises: set it back after a job that raised it, or the next is blamed."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if peak > self._resident + BIG_KIB:
+            with contextlib.suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as refs:  # noqa: PTH123
+                refs.write(b"5")  # see proc(5): resets the peak resident set size
+            self._resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def _give_back(self, seq: int) -> None:
         self._words[page.DONE] = seq
@@ -183,12 +280,17 @@ class Worker:
             self._channel.sendall(head + messages.OFFSET.pack(err))
 
 
+def _bits(number: float) -> int:
+    bits: int = struct.unpack("<Q", struct.pack("<d", number))[0]
+    return bits
+
+
 def main(args: dict[str, Any], handles: Handles) -> None:
     """The target of the fork: serve until the channel is closed."""
     channel, memory = handles.channel, handles.page
     assert channel is not None  # noqa: S101 - the pool asks for both
     assert memory is not None  # noqa: S101
-    worker = Worker(channel, memory, args["result_bytes"])
+    worker = Worker(channel, memory, args["result_bytes"], begins=args["begins"], claims=args["claims"])
     worker.install_signals()
     gc.collect()
     gc.freeze()  # what was there before the first job is never garbage

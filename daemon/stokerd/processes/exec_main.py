@@ -17,6 +17,9 @@ from typing import Any
 
 from stokerd.forkserver.handles import Handles
 
+GO = b"\n"
+"""What the daemon says to a child that has to wait for what it is to do, see :mod:`stokerd.processes.call_main`."""
+
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 """Exit codes of a shell for the same."""
@@ -32,25 +35,27 @@ def main(args: dict[str, Any], handles: Handles) -> None:
     try:
         os.chdir(cwd)
     except (OSError, ValueError) as why:
-        _refuse(channel, f"cannot enter the working directory {cwd}: {_reason(why)}", "give a directory that exists")
+        refuse(channel, f"cannot enter the working directory {cwd}: {_reason(why)}", "give a directory that exists")
         raise SystemExit(NOT_EXECUTABLE) from None
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so across an exec
         signal.signal(signum, signal.SIG_DFL)
-    _say(channel, {"exec": True})
+    say(channel, {"exec": True})
     try:
         os.execvpe(argv[0], argv, env)  # noqa: S606  # no shell, on purpose
     except (OSError, ValueError) as why:
         missing = isinstance(why, OSError) and why.errno in {errno.ENOENT, errno.ENOTDIR}
-        _refuse(channel, *_explain(argv[0], env, why))
+        refuse(channel, *_explain(argv[0], env, why))
         raise SystemExit(NOT_FOUND if missing else NOT_EXECUTABLE) from None
 
 
-def _say(channel: socket.socket, message: dict[str, Any]) -> None:
+def say(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Tell the daemon."""
     channel.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _refuse(channel: socket.socket, error: str, hint: str) -> None:
-    _say(channel, {"error": error, "hint": hint})
+def refuse(channel: socket.socket, error: str, hint: str) -> None:
+    """Tell the daemon why this will not become what was asked for."""
+    say(channel, {"error": error, "hint": hint})
 
 
 def _explain(program: str, env: dict[str, str], why: Exception) -> tuple[str, str]:

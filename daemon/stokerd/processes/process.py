@@ -63,6 +63,7 @@ class Process:
         self._exit_code: int | None = None
         self._count = 0
         self._reason = ""
+        self._on_end: Callable[[ProcessInfo], object] | None = None
         self._starting: Promise[ProcessInfo] = Promise()
         self._stops: list[Promise[str]] = []
 
@@ -98,14 +99,41 @@ class Process:
             self._run.stop(self.settings.grace if grace is None else grace)
         return stopped
 
+    def signal(self, signum: int, *, group: bool) -> bool:
+        """Send it a signal, and nothing more: its policy decides what comes of its end. False where it is down.
+
+        Args:
+            signum: which.
+            group: to its whole process group.
+        """
+        return self._run is not None and self._run.signal(signum, group=group)
+
+    def follow(self, tap: Callable[[bytes, bytes], object], on_end: Callable[[ProcessInfo], object]) -> None:
+        """Have all that it writes handed on as it is read, and be told of its end, after that and once.
+
+        Args:
+            tap: gets what was written to stdout and to stderr.
+            on_end: gets its last snapshot.
+        """
+        self._on_end = on_end
+        self._transcript.follow(tap)
+
+    def unfollow(self) -> None:
+        """Nobody listens any more."""
+        self._on_end = None
+        self._transcript.follow(None)
+
     def info(self) -> ProcessInfo:
         """A snapshot."""
+        task = self.settings.task
         return ProcessInfo(
             name=self.settings.name,
             state=self.state,
             wanted=self.wanted,
             pid=self._run.pid if self._run is not None else None,
             argv=self.settings.argv,
+            target="" if task is None else task.label,
+            session=self.settings.owner or "",
             started=self._started,
             exit_code=self._exit_code,
             restarts=self._count,
@@ -155,7 +183,10 @@ class Process:
         self.wanted = False
         if isinstance(verdict, GiveUp):
             self._move(ProcessEvent.GIVE_UP, f"given up: {verdict.reason}; it last {reason}")
-        self._transcript.tell()
+        if self.settings.owner is not None:  # whoever it was for has been told all there is to know
+            self._gone()
+        else:
+            self._transcript.tell()
 
     def _start_again(self) -> None:
         self._timer = None
@@ -176,6 +207,9 @@ class Process:
 
     def _gone(self) -> None:
         self._on_gone(self)
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self.info())
         self._transcript.tell()
         for stopped in self._stops:
             stopped.resolve(self.settings.name)

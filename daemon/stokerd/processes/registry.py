@@ -17,6 +17,9 @@ from stokerd.processes.restart import Patience
 from stokerd.processes.settings import Restart, Settings
 from stokerd.promise import Promise, gather
 
+ORPHAN_GRACE = 1.0
+"""Seconds that the processes of a session that is over get to end by themselves before they are stopped."""
+
 
 @final
 class Processes:
@@ -66,6 +69,22 @@ class Processes:
             ShuttingDown: :meth:`close` was called.
             Unavailable: the system refuses descriptors or memory.
         """
+        settings = Settings(
+            name=name,
+            argv=tuple(argv),
+            cwd=cwd,
+            env=dict(env),
+            restart=restart,
+            stop_signal=stop_signal,
+            grace=grace,
+        )
+        return self.run(settings)
+
+    def run(self, settings: Settings) -> Promise[ProcessInfo]:
+        """Start a process, a program or a Python target; see :meth:`start`. One that has an owner ends with it, and is
+        forgotten when it has ended.
+        """
+        name = settings.name
         if self._closing:
             raise ShuttingDown(f"cannot start {name!r}: the daemon is stopping")
         taken = self._processes.get(name)
@@ -74,9 +93,6 @@ class Processes:
                 f"there is a process {name!r} already, and it is {taken.state}",
                 hint=f"`stoker stop {name}` first, or take another name",
             )
-        settings = Settings(
-            name=name, argv=tuple(argv), cwd=cwd, env=dict(env), restart=restart, stop_signal=stop_signal, grace=grace
-        )
         process = Process(self._clock, self._bus, self._forker, settings, self._patience, self._forget)
         started = process.start()
         self._processes[name] = process
@@ -94,6 +110,36 @@ class Processes:
         """
         chosen = [self._get(name) for name in names]
         return gather([process.stop(grace) for process in chosen])
+
+    def signal(self, name: str, signum: int, *, group: bool) -> bool:
+        """Send a signal to a process, or to its whole group; False where it is down.
+
+        Raises:
+            NoSuchProcess: it does not exist.
+        """
+        return self._get(name).signal(signum, group=group)
+
+    def follow(self, name: str, tap: Callable[[bytes, bytes], object], on_end: Callable[[ProcessInfo], object]) -> None:
+        """See :meth:`Process.follow`.
+
+        Raises:
+            NoSuchProcess: it does not exist.
+        """
+        self._get(name).follow(tap, on_end)
+
+    def session_closed(self, session: str) -> None:
+        """End what belongs to a session that is over.
+
+        Not at once: a process that watches its parent may end in its own way, and say last words to others.
+        """
+        owned = [process for process in self._processes.values() if process.settings.owner == session]
+        for process in owned:
+            process.unfollow()
+            self._clock.later(ORPHAN_GRACE, self._end_orphan, process)
+
+    def _end_orphan(self, process: Process) -> None:
+        if self._processes.get(process.settings.name) is process and process.wanted:
+            process.stop(None)
 
     def info(self) -> list[ProcessInfo]:
         """Snapshots, in order of start."""

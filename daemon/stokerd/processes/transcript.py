@@ -26,6 +26,7 @@ class Transcript:
         self._streams = (Stretch(keep), Stretch(keep))
         self._open: dict[int, Stretch] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._tap: Callable[[bytes, bytes], object] | None = None
 
     def attach(self, fds: tuple[int, int]) -> None:
         """A run begins. This owns the descriptors from now on: the reading ends of its stdout and stderr."""
@@ -45,6 +46,17 @@ class Transcript:
         """What is kept so far."""
         out, err = self._streams
         return Output(out.kept(), err.kept())
+
+    def follow(self, tap: Callable[[bytes, bytes], object] | None) -> None:
+        """Hand on what was written, to stdout and to stderr, and from now on whatever is as soon as it is read.
+
+        Args:
+            tap: who is told; None: nobody any more.
+        """
+        self._tap = tap
+        written = self.output()
+        if tap is not None and (written.out.size or written.err.size):
+            tap(written.out.since(0), written.err.since(0))
 
     def when_news(self, listener: Callable[[], None]) -> None:
         """Call once, when something was written."""
@@ -67,7 +79,10 @@ class Transcript:
             if not data:
                 self._close(fd)
                 break
-            self._open[fd].add(data)
+            stream = self._open[fd]
+            stream.add(data)
+            if self._tap is not None:
+                self._tap(*((data, b"") if stream is self._streams[0] else (b"", data)))
             news = True
         if news:
             self.tell()

@@ -14,6 +14,7 @@ from stokerd.shared.conditions import SharedCondition
 from stokerd.shared.happenings import SharedEvent
 from stokerd.shared.locks import SharedLock, SharedRLock
 from stokerd.shared.mappings import SharedDict, SharedNamespace
+from stokerd.shared.pipes import SharedPipe
 from stokerd.shared.queues import SharedQueue
 from stokerd.shared.semaphores import SharedBoundedSemaphore, SharedSemaphore
 from stokerd.shared.sequences import SharedList
@@ -49,6 +50,7 @@ _MAKES: Mapping[Kind, _Make] = {
     "dict": _Make(SharedDict),
     "list": _Make(SharedList),
     "namespace": _Make(SharedNamespace),
+    "pipe": _Make(SharedPipe),
 }
 
 

@@ -52,6 +52,23 @@ class Loans:
             (self._returned if give_back else self._paid)(loan.items)
         return len(closed)
 
+    def divide(self, number: int, taken: int, *, give_back: bool) -> int:
+        """Acknowledge the first ``taken`` items of a loan; the others stay on loan, or come back.
+
+        Returns:
+            1 if it was open, else 0.
+        """
+        loan = self._open.pop(number, None)
+        if loan is None:
+            return 0
+        self._paid(loan.items[:taken])
+        if rest := loan.items[taken:]:
+            if give_back:
+                self._returned(rest)
+            else:
+                self._open[number] = loan._replace(items=rest)
+        return 1
+
     def of(self, session: str, numbers: Sequence[int] = ()) -> list[int]:
         """Those of these loans that a session has; empty: all that it has."""
         wanted = numbers or list(self._open)

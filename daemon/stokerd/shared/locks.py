@@ -27,6 +27,8 @@ class SharedLock(SharedObject):
         self.owner: Actor | None = None
         self.depth = 0
         self.token = 0
+        self._forgiven = False
+        """Its last holder ended with it: one release that somebody else was to do for it has been done already."""
         self._ticket = 0
         self._line: Line[int, int] = Line(room.clock, timed_out=lambda waiter: waiter.promise.resolve(0))
         """Waiters want a depth: 1, or what a condition's waiter had before."""
@@ -67,9 +69,15 @@ class SharedLock(SharedObject):
     def release(self, actor: Actor, token: int | None = None) -> None:
         """Release it once.
 
+        A program may have one process acquire a lock and another one release it. When the first has ended, which
+        released it, the second one's release is fine, once, unless somebody has acquired it since.
+
         Raises:
             NotOwner: it is free, or an RLock of another, or ``token`` is not the current one.
         """
+        if self.owner is None and self._forgiven and token is None and not self.reentrant:
+            self._forgiven = False
+            return
         if self.owner is None:
             raise NotOwner(f"{self.kind} {self.id!r} is not held: released too many times, or lost with its holder")
         if self.reentrant and self.owner != actor:
@@ -116,6 +124,7 @@ class SharedLock(SharedObject):
         if self.robust and self.owner is not None and gone.took(self.owner):
             self.room.tell(self, "released: its holder ended")
             self._pass_on()
+            self._forgiven = self.owner is None
 
     def withdraw(self, actor: Actor, ticket: int) -> Promise[Outcome]:
         """See :class:`SharedObject`."""
@@ -135,7 +144,7 @@ class SharedLock(SharedObject):
         self._line.reject_all(error)
 
     def _grant(self, actor: Actor, depth: int, ticket: int) -> None:
-        self.owner, self.depth, self._ticket = actor, depth, ticket
+        self.owner, self.depth, self._ticket, self._forgiven = actor, depth, ticket, False
         self.token = self.room.next_token()
 
     def _pass_on(self) -> None:

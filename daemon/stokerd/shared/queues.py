@@ -127,9 +127,24 @@ class SharedQueue(SharedObject):
             return refused(self._empty())
         return self._takers.park(actor, ticket, order, timeout)
 
-    def settle(self, session: str, deliveries: Sequence[int] = (), *, give_back: bool = False) -> int:
-        """Acknowledge loans of this session, or give their items back; empty: all. Returns how many were open."""
-        settled = self.loans.close(self.loans.of(session, deliveries), give_back=give_back)
+    def settle(
+        self, session: str, deliveries: Sequence[int] = (), *, give_back: bool = False, taken: int | None = None
+    ) -> int:
+        """Acknowledge loans of this session, or give their items back; empty: all. Returns how many were open.
+
+        Args:
+            session: whose.
+            deliveries: the loans.
+            give_back: their items return to the front.
+            taken: of each, the first so many are acknowledged in any case; without ``give_back`` the others stay on
+                loan.
+        """
+        loans = self.loans.of(session, deliveries)
+        if taken is None:
+            settled = self.loans.close(loans, give_back=give_back)
+        else:
+            newest_first = sorted(set(loans), reverse=True)
+            settled = sum(self.loans.divide(number, taken, give_back=give_back) for number in newest_first)
         self._move()
         return settled
 

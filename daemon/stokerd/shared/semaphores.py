@@ -108,6 +108,8 @@ class SharedBoundedSemaphore(SharedSemaphore):
         self.robust = robust
         self._held: dict[Actor, int] = {}
         """Permits that are out, by who took them, oldest first; together always ``initial - value``."""
+        self._forgiven = 0
+        """Permits that came back because their holders ended, and that others may have been meant to give back."""
 
     @property
     def options(self) -> ObjectOptions:
@@ -115,7 +117,10 @@ class SharedBoundedSemaphore(SharedSemaphore):
         return ObjectOptions(value=self.initial, robust=self.robust)
 
     def release(self, actor: Actor, count: int = 1) -> None:
-        """Give permits back; see :class:`SharedSemaphore`."""
+        """Give permits back; see :class:`SharedSemaphore`, and :meth:`SharedLock.release` for those that are back."""
+        if self.value + count > self.initial and self._forgiven >= count:
+            self._forgiven -= count
+            return
         if self.value + count > self.initial:
             raise IllegalMove(f"semaphore {self.id!r} released too many times", data={"value": self.value})
         for _ in range(count):
@@ -128,9 +133,12 @@ class SharedBoundedSemaphore(SharedSemaphore):
         for actor, count in lost:
             self.room.tell(self, "permits given back: their holder ended")
             self.release(actor, count)
+            self._forgiven += count
+        self._forgiven = min(self._forgiven, self.value)
 
     def _grant(self, actor: Actor, ticket: int) -> None:
         super()._grant(actor, ticket)
+        self._forgiven = min(self._forgiven, self.value)
         self._held[actor] = self._held.get(actor, 0) + 1
 
     def _give_back(self, actor: Actor) -> None:

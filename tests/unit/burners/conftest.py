@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.burners.machines import CORES, Machine
 
 from stoker.protocol.events import Event
 from stoker.protocol.models import Environment
@@ -89,7 +90,7 @@ class PuppetChild:
         self.spec = spec
         self.channel, self._far = socket.socketpair()
         self.channel.setblocking(False)
-        self.page = mmap.mmap(-1, spec.page_bytes)
+        self.page = mmap.mmap(-1, spec.page_bytes or 1)
         self.output = None
         self.signals: list[int] = []
         self.obedient = True
@@ -165,8 +166,13 @@ class PuppetForker:
 
     def tick(self) -> None:
         """Let all that live be observed."""
-        for child in self.alive:
+        for child in self.burning:
             child.tick()
+
+    @property
+    def burning(self) -> list[PuppetChild]:
+        """All that live and burn: probes do not."""
+        return [child for child in self.alive if child.spec.page_bytes]
 
 
 @pytest.fixture
@@ -189,7 +195,23 @@ def events() -> list[Event]:
 
 
 @pytest.fixture
-def burners(clock: HandClock, forker: PuppetForker, events: list[Event]) -> Burners:
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "machine", CORES)
+
+
+@pytest.fixture
+def bus(clock: HandClock, events: list[Event]) -> Bus:
     bus = Bus(clock.time)
     bus.listen(lambda seq, now, event: events.append(event))
-    return Burners(clock, bus, forker, default_seconds=3600.0, max_processes=8)
+    return bus
+
+
+@pytest.fixture
+def jobs() -> list[float]:
+    """How many cores running jobs use, for the test to say."""
+    return [0.0]
+
+
+@pytest.fixture
+def burners(clock: HandClock, forker: PuppetForker, bus: Bus, machine: Machine, jobs: list[float]) -> Burners:
+    return Burners(clock, bus, forker, default_seconds=3600.0, max_processes=8, host=machine.host, busy=lambda: jobs[0])

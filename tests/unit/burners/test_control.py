@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stokerd.burners.burn import OBSERVED_TICKS, Clocks, run
+from stokerd.burners.burn import run
 from stokerd.burners.control import CLAMP, PERIOD, Grid, Ledger
+from stokerd.burners.diary import OBSERVED_TICKS, Clocks
+from stokerd.burners.kinds import Load
 from stokerd.burners.page import PAGE_BYTES, Order, Page, Record
 from stokerd.burners.reading import read
 
@@ -24,7 +26,7 @@ class Machine:
         self.wall, self.cpu, self.share = 1000.0, 5.0, share
         self.page = Page(mmap.mmap(-1, PAGE_BYTES))
         self.records: list[Record] = []
-        self.observed = 0
+        self.observed = self.rests = 0
         self.script: list[tuple[float, Order]] = []
 
     def chunk(self) -> None:
@@ -47,9 +49,20 @@ class Machine:
         """Targets from when on, seconds from the start; returns a record for each tick."""
         end = self.wall + seconds
         self.script = [(self.wall + at, Order(n, target, end)) for n, (at, target) in enumerate(script, 1)]
-        run(self.page, self.chunk, Clocks(self._wall, lambda: self.cpu, self.sleep), Grid(0.3), self._note)
+        self.burn(Grid(0.3))
         self._wall()
         return self.records
+
+    def burn(self, grid: Grid, credit: float = 0.0) -> None:
+        load = Load(self.chunk, clock=lambda: self.cpu, credit=lambda: credit, work=lambda: self.cpu * 2)
+        clocks = Clocks(self._wall, self.sleep, self.rest)
+        run(self.page, load, clocks, grid, self._note)
+
+    def rest(self, seconds: float) -> None:
+        """Nothing to burn: woken by the next order, which rings."""
+        self.rests += 1
+        due = self.script[0][0] if self.script else float("inf")
+        self.sleep(min(seconds, max(0.0, due - self.wall)))
 
     def _note(self) -> None:
         self.observed += 1
@@ -169,18 +182,109 @@ def test_the_process_ends_by_itself_at_its_deadline() -> None:
 def test_the_process_ends_at_the_tick_after_the_stop_flag() -> None:
     machine = Machine()
     machine.script = [(1000.0, Order(1, 0.5, float("inf"))), (1000.5, Order(1, 0.5, float("inf"), stop=True))]
-    run(machine.page, machine.chunk, Clocks(machine._wall, lambda: machine.cpu, machine.sleep), Grid(), machine._note)
+    machine.burn(Grid())
     assert machine.wall <= 1000.5 + 2 * PERIOD
 
 
 def test_nothing_is_burnt_before_there_is_an_order() -> None:
     machine = Machine()
     order = Order(1, 1.0, 1001.2)
-    clocks = Clocks(machine._wall, lambda: machine.cpu, machine.sleep)
     machine.script = [(1001.0, order)]
-    run(machine.page, machine.chunk, clocks, Grid(), machine._note)
+    machine.burn(Grid())
     assert machine.records[0].wall >= 1001.0
     assert machine.records[0].cpu == 0
+
+
+def test_a_process_with_nothing_to_burn_rests_until_there_is_a_new_order_or_its_deadline() -> None:
+    machine = Machine()
+    machine.script = [
+        (1000.0, Order(1, 0.0, 1100.0)),
+        (1050.0, Order(2, 0.5, 1100.0)),
+        (1051.0, Order(3, 0.0, 1100.0)),
+    ]
+    machine.burn(Grid())
+    machine._wall()
+    ticks = [record.wall for record in machine.records]
+    assert machine.rests == 2
+    assert not [wall for wall in ticks if 1000.2 < wall < 1049.9 or 1051.2 < wall < 1099.9]
+    assert machine.wall == pytest.approx(1100.0, abs=2 * PERIOD)
+    assert machine.observed == 3
+
+
+def test_a_rest_is_neither_owed_nor_saved_up() -> None:
+    machine = Machine()
+    machine.script = [(1000.0, Order(1, 0.0, 1012.0)), (1010.0, Order(2, 0.5, 1012.0))]
+    machine.burn(Grid())
+    machine._wall()
+    woken = [record for record in machine.records if record.epoch == 2]
+    target, achieved, _ = shares(woken[0], woken[-1])
+    assert target == pytest.approx(0.5)
+    assert achieved == pytest.approx(0.5, abs=1e-3)
+    assert woken[-1].forgiven == 0
+
+
+def test_what_is_owed_is_burnt_before_a_rest() -> None:
+    machine = Machine(share=lambda wall: 0.5)
+    machine.run((0, 0.9), (1.0, 0.0), seconds=3)
+    assert machine.records[-1].debt <= 0
+    assert machine.rests > 0
+
+
+def test_a_process_that_was_stopped_for_an_hour_catches_up_the_clamp_and_no_more() -> None:
+    machine = Machine()
+    stopped = []
+
+    def sleep(seconds: float) -> None:
+        if machine.wall > 1001 and not stopped:
+            stopped.append(machine.wall)
+            seconds = 3600.0
+        Machine.sleep(machine, seconds)
+
+    machine.sleep = sleep  # type: ignore[method-assign]
+    records = machine.run((0, 0.5), seconds=3605)
+    after = [record for record in records if record.wall > 4600]
+    _, achieved, _ = shares(after[0], after[-1])
+    assert (achieved - 0.5) * (after[-1].wall - after[0].wall) == pytest.approx(CLAMP, abs=PERIOD)
+    assert records[-1].forgiven == pytest.approx(1800 - CLAMP, abs=0.02)
+
+
+def test_chunks_longer_than_the_clamp_keep_the_target_where_they_have_credit_for_it() -> None:
+    machine = Machine()
+
+    def chunk() -> None:
+        machine.cpu += 0.2
+        machine.wall += 0.2
+
+    machine.chunk = chunk  # type: ignore[method-assign]
+    machine.script = [(1000.0, Order(1, 0.25, 1060.0))]
+    machine.burn(Grid(), credit=0.15)
+    last = machine.page.newest()
+    assert last is not None
+    assert last.cpu / (last.wall - 1000.0) == pytest.approx(0.25, abs=0.01)
+    assert last.forgiven == pytest.approx(0.0, abs=0.01)
+
+
+def test_without_credit_what_such_chunks_burn_too_much_is_forgiven_and_reported() -> None:
+    machine = Machine()
+
+    def chunk() -> None:
+        machine.cpu += 0.2
+        machine.wall += 0.2
+
+    machine.chunk = chunk  # type: ignore[method-assign]
+    machine.script = [(1000.0, Order(1, 0.25, 1060.0))]
+    machine.burn(Grid())
+    last = machine.page.newest()
+    assert last is not None
+    assert last.cpu / (last.wall - 1000.0) > 0.4
+    assert last.forgiven < -5
+
+
+def test_what_got_done_is_recorded_with_every_tick() -> None:
+    records = Machine().run((0, 0.5), seconds=1)
+    assert [record.work - records[0].work for record in records] == pytest.approx(
+        [(record.cpu - records[0].cpu) * 2 for record in records]
+    )
 
 
 def test_every_new_target_is_observed_once_after_its_first_ticks() -> None:

@@ -15,7 +15,7 @@ def memory() -> mmap.mmap:
 
 
 def record(tick: int) -> Record:
-    return Record(tick, 1, 1, 0, tick * 0.01, tick * 0.005, tick * 0.005, 0.0)
+    return Record(tick, 1, 1, 0, tick * 0.01, tick * 0.005, tick * 0.005, 0.0, tick * 3.0)
 
 
 def test_a_fresh_page_holds_no_order_and_no_record(memory) -> None:
@@ -54,10 +54,28 @@ def test_where_the_newest_record_is_half_written_the_one_before_counts(memory) -
     page = Page(memory)
     for tick in range(1, 11):
         page.write(record(tick))
-    at = 512 + 10 % RING * 64
+    at = 512 + 10 % RING * 72
     memory[at + 24 : at + 32] = b"\xff" * 8
     assert page.newest() == record(9)
 
 
 def test_the_ring_ends_within_the_page() -> None:
-    assert 512 + RING * 64 <= PAGE_BYTES
+    assert 512 + RING * 72 <= PAGE_BYTES
+
+
+def test_a_note_arrives_and_a_long_one_is_cut_between_characters(memory) -> None:
+    page = Page(memory)
+    assert page.note() == ""
+    page.set_note("one call takes 0.2 s")
+    page.give(Order(1, 0.25, 10.0))
+    page.write(record(1))
+    assert Page(memory).note() == "one call takes 0.2 s"
+    page.set_note("x" + "ä" * 300)
+    assert page.note() == "x" + "ä" * 119
+
+
+def test_half_a_note_is_not_believed(memory) -> None:
+    page = Page(memory)
+    page.set_note("true")
+    memory[194:198] = b"lies"
+    assert page.note() == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -47,7 +48,36 @@ def test_a_burner_is_started_with_what_was_given_and_nothing_more(stoker, daemon
 def test_a_burner_without_options_leaves_the_rest_to_the_daemon(stoker, daemon):
     daemon.replies["start"] = STARTED
     assert json.loads(stoker("start", "burner", "heat", "--load", "50", "--json")[1]) == STARTED
-    assert daemon.params("start") == {"kind": "burner", "name": "heat", "workers": 1, "load": 50.0}
+    assert daemon.params("start") == {"kind": "burner", "name": "heat", "load": 50.0}
+
+
+def test_what_a_burner_is_of_and_what_holds_it_back_are_handed_over(stoker, daemon):
+    daemon.replies["start"] = {**STARTED, "notes": ["reserve: it gets less"]}
+    options = ["--of", "machine", "--mode", "total", "--no-reserve", "--yield-to-jobs"]
+    guards = ["--guard", "load>8:pause", "--guard", "probe:curl -f x:abort"]
+    code, out, err = stoker("start", "burner", "heat", "--load", "50", *options, *guards)
+    assert code == 0
+    assert daemon.params("start") == {
+        "kind": "burner",
+        "name": "heat",
+        "load": 50.0,
+        "of": "machine",
+        "mode": "total",
+        "no_reserve": True,
+        "yield_to_jobs": True,
+        "guards": ["load>8:pause", "probe:curl -f x:abort"],
+    }
+    assert "50 % of the machine in total" in out
+    assert err == "stoker: reserve: it gets less\n"
+
+
+@pytest.mark.parametrize(("word", "sent"), [("off", True), ("on", False)])
+def test_the_reserve_is_given_up_and_kept_again_by_set(stoker, daemon, word, sent):
+    daemon.replies["set"] = {"kind": "burner", "name": "heat", "notes": ["reserve: so it is"]}
+    code, _, err = stoker("set", "heat", "--reserve", word)
+    assert code == 0
+    assert daemon.params("set") == {"name": "heat", "no_reserve": sent}
+    assert err == "stoker: reserve: so it is\n"
 
 
 def test_a_process_takes_its_program_after_the_dashes_options_of_its_own_included(stoker, daemon):
@@ -116,6 +146,7 @@ def test_a_functions_arguments_are_json_or_text_and_options_may_stand_between(st
                 "call": {"function": "m:f", "args": [1, "two", [3], "-x", -5], "kwargs": {"k": 4}},
                 "priority": 5,
                 "timeout": 60.0,
+                "durable": "if-possible",
             }
         ]
     }
@@ -393,6 +424,36 @@ def test_burn_is_stopped_when_interrupted_and_a_survivor_is_a_failure(stoker, da
     assert daemon.params("stop")["names"] == [daemon.params("start")["name"]]
     daemon.replies["stop"] = {"stopped": ["b"], "survivors": 1}
     assert stoker("burn", "--load", "60")[0] == 1
+
+
+def test_a_load_that_a_guard_ended_is_a_failure_with_the_guards_reason(stoker, daemon, monkeypatch):
+    monkeypatch.setattr("stoker.cli.furnace.TICK", 0.01)
+    guard = {"text": "load>8:abort", "action": "abort", "tripped": False, "reading": 1.0, "reason": ""}
+    looks = itertools.chain([True] * 3, itertools.repeat(False))
+    daemon.replies |= {
+        "start": STARTED,
+        "status": lambda params: {"burners": [named(daemon, {**BURNER, "guards": [guard]})] if next(looks) else []},
+        "events": lambda params: {
+            "events": [[7, "burner.guard", named(daemon, {"action": "abort", "reason": "guard load>8: it is 9"})]],
+            "seq": 7,
+            "gap": False,
+        },
+        "stop": {"stopped": [], "survivors": 0},
+    }
+    code, _, err = stoker("burn", "--load", "60", "--guard", "load>8:abort")
+    assert code == 1
+    assert "the burner was ended: guard load>8: it is 9" in err
+
+
+def test_the_seconds_of_burners_are_shown_as_a_table(stoker, daemon):
+    second = {"at": 0.0, "asked": 60.0, "target": 54.0, "achieved": 50.5, "shortfall": 3.5, "others": 20.0, "steal": 0}
+    reply = {"burners": [{"name": "heat", "cores": 1.0, "seconds": [second]}]}
+    daemon.replies["figures"] = reply
+    code, out, _ = stoker("status", "heat", "--history")
+    assert (code, daemon.params("figures")) == (0, {"names": ["heat"]})
+    assert out.split("\n")[0].split() == ["BURNER", "AT", "ASKED", "TARGET", "ACHIEVED", "SHORTFALL", "OTHERS", "STEAL"]
+    assert "60.0 %  54.0 %    50.5 %      3.5 %  20.0 %  0.0 %" in out
+    assert json.loads(stoker("status", "heat", "--history", "--json")[1]) == reply
 
 
 def test_a_burner_that_failed_is_a_failure_with_its_reason(stoker, daemon, monkeypatch):

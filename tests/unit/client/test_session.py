@@ -129,3 +129,28 @@ def test_loss_fails_everything_each_with_an_error_of_its_own():
     assert all(isinstance(error, DaemonLost) for error in errors)
     assert len({id(error) for error in errors}) == 3
     assert session.outstanding == 0
+
+
+def test_what_a_quiet_request_failed_of_is_told_to_whom_it_concerns():
+    session = Session()
+    told = []
+    frames = session.tell("lock.release", {"id": "l"}, told.append)
+    head = unpack(frames[1])
+    assert head["quiet"] is True
+    assert session.outstanding == 0
+    session.receive(encode_error(head["id"], {"code": "queue-full", "message": "no"}))
+    assert [type(error) for error in told] == [QueueFull]
+
+
+def test_the_answer_to_a_later_request_means_that_a_quiet_one_went_well():
+    session = Session()
+    told = []
+    number = unpack(session.tell("lock.release", {"id": "l"}, told.append)[1])["id"]
+    later, _, exchange = asked(session)
+    session.receive(encode_reply(later, {}))
+    assert exchange.settled
+    session.receive(encode_error(number, {"code": "queue-full", "message": "too late to be true"}))
+    assert not told
+    session.tell("lock.release", {"id": "l"}, told.append)
+    session.fail_all(lambda: DaemonLost("gone"))
+    assert not told, "what it wanted came true with the end of the session"

@@ -119,6 +119,9 @@ def test_an_unknown_table_is_told_with_the_nearest_table(write):
         ("[burner.heat]\nload = 1\ncpus = [\n0,\n-1]", "burner.heat.cpus", 3, "item 1 is -1"),
         ("[burner.heat]\nworkers = 2", "burner.heat", 1, "the key 'load' is missing"),
         ("[process.web]\nargv = []", "process.web.argv", 2, "a list that is not empty"),
+        ("[process.web]\ncwd = '/'", "process.web", 1, "neither argv nor call"),
+        ("[process.web]\nargv = ['a']\ncall = 'a:b'", "process.web", 1, "both given"),
+        ("[process.web]\ncall = 'a'", "process.web.call", 2, "not package.module:function"),
         ("[process.web]\nargv = ['a']\nenv = {A = 1}", "process.web.env", 3, "a table of text"),
         ("[process.web]\nargv = ['a']\ncwd = 'here'", "process.web.cwd", 3, "not an absolute path"),
         ("[pool.'no name']", "pool.no name", 1, "is not a name"),
@@ -164,6 +167,12 @@ def test_a_file_that_is_not_toml_is_told_with_its_line(tmp_path, content, line, 
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
     assert "Is a directory" in refusal(tmp_path).message
     assert "No such file" in refusal(tmp_path / "none").message
+
+
+def test_a_guard_that_cannot_be_read_is_refused_with_its_line(write):
+    error = refusal(write("[burner.heat]\nload = 10\nguards = ['load>8:cap', 'load<8:cap']\n"))
+    assert error.data["line"] == 3
+    assert "guard 'load<8:cap', column 5: expected '>' after load" in error.message
 
 
 # --- shown and compared -------------------------------------------------------------------------------------------

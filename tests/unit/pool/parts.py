@@ -38,6 +38,8 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.offset = 1e9
+        self.on_set: list[Callable[[], object]] = []
         self._order = itertools.count()
         self._due: list[tuple[float, int, _Call]] = []
         self.watched: dict[int, Callable[[], object]] = {}
@@ -46,7 +48,7 @@ class HandClock:
         return self.now
 
     def time(self) -> float:
-        return 1e9 + self.now
+        return self.offset + self.now
 
     def later(self, seconds: float, call: Callable[..., object], *args: Any) -> _Call:
         due = _Call(call, args)
@@ -67,6 +69,15 @@ class HandClock:
 
     def unwatch_write(self, fd: int) -> None:
         """Nothing was watched."""
+
+    def when_set(self, call: Callable[[], object]) -> None:
+        self.on_set.append(call)
+
+    def set_to(self, time: float) -> None:
+        """Somebody sets the machine's clock: monotonic time goes on as if nothing were."""
+        self.offset = time - self.now
+        for call in self.on_set:
+            call()
 
     def advance(self, seconds: float) -> None:
         """Let time pass, and call what is due, in order."""

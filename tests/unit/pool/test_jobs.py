@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from stoker.errors import NoSuchJob
 from stoker.protocol.states import JobEvent, JobState
 from stokerd.pool.batch import Batch
 from stokerd.pool.jobs import JobTable
+from stokerd.pool.options import Options
 
 
 def ended(table: JobTable, batch: Batch, now: float = 0.0, value: bytes = b"") -> Batch:
@@ -24,7 +27,7 @@ def ended(table: JobTable, batch: Batch, now: float = 0.0, value: bytes = b"") -
     return batch
 
 
-def added(table: JobTable, count: int = 1, **options: float) -> Batch:
+def added(table: JobTable, count: int = 1, **options: Any) -> Batch:
     batch = make_batch(count, **options)
     table.add(batch)
     return batch
@@ -134,4 +137,84 @@ def test_a_retried_batch_counts_as_ended_no_more():
     for _ in range(10):
         ended(table, added(table))
     assert table.find(batch.first_id) == (batch, 0)
-    assert (table._ended_jobs, table._ended_bytes) == (2, 0)
+    assert (table._ended_count, table._ended_bytes) == (2, 0)
+
+
+def test_a_job_is_found_by_its_key_as_long_as_it_is_known():
+    table = JobTable(history_jobs=1, history_bytes=1000)
+    first = added(table, options=Options(key="k"))
+    assert table.with_key("k") is first
+    assert table.with_key("other") is None
+    ended(table, first)
+    assert table.with_key("k") is first
+    ended(table, added(table))
+    assert table.with_key("k") is None
+
+
+def test_a_key_is_free_again_when_the_time_of_its_value_is_over():
+    table = JobTable(history_jobs=10, history_bytes=1000)
+    first = ended(table, added(table, keep=5.0, options=Options(key="k")), value=b"v")
+    table.expire(5.0)
+    assert table.with_key("k") is None
+    second = added(table, options=Options(key="k"))
+    for _ in range(20):
+        ended(table, added(table))
+    assert first not in table.newest()
+    assert table.with_key("k") is second, "what is forgotten takes no other's key with it"
+
+
+def test_what_was_not_accepted_after_all_was_never_there():
+    table = JobTable(history_jobs=10, history_bytes=1000)
+    before = added(table)
+    batch = added(table, 5, options=Options(key="k"))
+    table.withdraw(batch)
+    after = added(table)
+    assert table.with_key("k") is None
+    assert table.unfinished("s1") == 2
+    assert after.first_id == batch.first_id + 5, "its ids are not given out again"
+    with pytest.raises(NoSuchJob):
+        table.find(batch.first_id)
+    assert list(table.newest()) == [after, before]
+
+
+def test_unfinished_jobs_are_counted_by_session_until_all_of_their_batch_have_ended():
+    table = JobTable(history_jobs=10, history_bytes=1000)
+    mine, other = added(table, 3), added(table, 2, session="s2")
+    assert (table.unfinished("s1"), table.unfinished("s2"), table.unfinished("s3")) == (3, 2, 0)
+    ended(table, mine)
+    assert (table.unfinished("s1"), table.unfinished("s2")) == (0, 2)
+    table.revived(mine)
+    assert table.unfinished("s1") == 3
+    ended(table, other)
+    assert set(table._unfinished) == {"s1"}
+
+
+def test_kept_jobs_have_a_bound_of_their_own():
+    table = JobTable(history_jobs=1, history_bytes=10**6, kept_jobs=3)
+    kept = [ended(table, added(table, keep=60.0)) for _ in range(5)]
+    plain = [ended(table, added(table)) for _ in range(3)]
+    assert list(table.newest())[::-1] == [*kept[-3:], plain[-1]]
+
+
+def test_whoever_keeps_records_is_told_of_each_that_goes():
+    told: list[Batch] = []
+    table = JobTable(history_jobs=1, history_bytes=1000, on_forget=told.append)
+    kept = ended(table, added(table, keep=5.0), value=b"v")
+    assert not told
+    table.expire(5.0)
+    assert told == [kept], "its values and arguments go, on disk too"
+    assert kept.blob == b""
+    assert not kept.values
+    assert table.find(kept.first_id) == (kept, 0), "that it was is remembered"
+    plain = ended(table, added(table))
+    ended(table, added(table))
+    assert told == [kept, kept, plain]
+
+
+def test_a_batch_that_has_its_ids_is_remembered_under_them():
+    table = JobTable(history_jobs=10, history_bytes=1000, next_id=5)
+    batch = make_batch(3)
+    batch.first_id = 100
+    table.restore(batch)
+    assert table.find(102) == (batch, 2)
+    assert added(table).first_id == 103

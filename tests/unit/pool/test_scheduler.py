@@ -195,3 +195,90 @@ def test_the_environment_that_waits_longest_comes_first():
     assert take(queue, 1, 0.0) is there
     assert [environment for _, environment in queue.environments()] == [HERE]
     assert queue.choose(THERE.key) is None
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 3.0), (0.5, 4.0, 1.0), (0.01, 1.0)])
+def test_run_time_is_shared_in_proportion_to_the_weights(weights: tuple[float, ...]):
+    cost = 0.0007
+    batches = [make_batch(200_000, session=f"s{n}", weight=weight, size=0) for n, weight in enumerate(weights)]
+    queue = filled(*batches)
+    seconds = {id(batch): 0.0 for batch in batches}
+    for _ in range(30_000):
+        seconds[id(take(queue, 1, cost))] += cost
+    total = sum(seconds.values())
+    for batch, weight in zip(batches, weights, strict=True):
+        turn = QUANTUM * weight + cost  # by so much one may be ahead, or behind, when the count is taken
+        assert abs(seconds[id(batch)] - total * weight / sum(weights)) <= 2 * turn
+
+
+def test_a_session_that_comes_again_with_another_weight_has_that_from_then_on():
+    light, heavy = make_batch(10_000, session="a", weight=1.0), make_batch(10_000, session="b", weight=1.0)
+    queue = filled(light, heavy)
+    queue.push(make_batch(10_000, session="b", weight=3.0))
+    taken = [take(queue, 1, QUANTUM).session for _ in range(4000)]
+    assert abs(taken.count("b") - 3000) <= 4
+
+
+def test_a_lane_that_is_held_up_does_not_hold_up_the_one_beside_it():
+    full: set[str] = {"db"}
+    queue = Scheduler(lambda tags: bool(full.intersection(tags)))
+    tagged, other, plain = make_batch(2, tags=("db",)), make_batch(2, tags=("net",)), make_batch(2)
+    for number, batch in enumerate((tagged, other, plain)):
+        batch.first_id = number
+        queue.push(batch)
+    assert [take(queue, 1, 0.001) for _ in range(4)] == [other, other, plain, plain]
+    assert queue.choose() is None
+    assert queue.jobs == 2
+    full.clear()
+    assert [take(queue, 1, 0.001) for _ in range(2)] == [tagged, tagged]
+
+
+def test_a_flow_that_is_held_up_saves_no_time_up_for_later():
+    full = {"db"}
+    queue = Scheduler(lambda tags: bool(full.intersection(tags)))
+    tagged, plain = make_batch(1000, session="a", tags=("db",)), make_batch(1000, session="b")
+    queue.push(tagged)
+    queue.push(plain)
+    for _ in range(500):
+        assert take(queue, 1, QUANTUM) is plain
+    full.clear()
+    assert abs([take(queue, 1, QUANTUM) for _ in range(100)].count(plain) - 50) <= 2
+
+
+def test_a_lower_priority_is_served_while_all_of_the_higher_one_is_held_up():
+    full = {"db"}
+    queue = Scheduler(lambda tags: bool(full.intersection(tags)))
+    high, low = make_batch(2, priority=5, tags=("db",)), make_batch(4, priority=-5, session="s2")
+    queue.push(low)
+    queue.push(high)
+    assert take(queue, 1, 0.001) is low
+    full.clear()
+    assert take(queue, 1, 0.001) is high
+    full.add("db")
+    assert take(queue, 1, 0.001) is low
+    full.clear()
+    assert [take(queue, 1, 0.001) for _ in range(2)] == [high, low]
+
+
+def test_what_is_put_back_comes_first_and_what_is_released_last():
+    batches = [make_batch(1) for _ in range(4)]
+    queue = filled(*batches)
+    first = take(queue, 1, 0.0)
+    second = take(queue, 1, 0.0)
+    second.move(0, 1, JobEvent.RETURN)
+    queue.put_back(second, 1)
+    first.move(0, 1, JobEvent.RETURN)
+    queue.release(first, 1)
+    assert [take(queue, 1, 0.0) for _ in range(4)] == [second, *batches[2:], first]
+
+
+def test_a_job_that_is_put_back_while_its_batch_is_queued_counts_once_more_and_stands_there_once():
+    batch = make_batch(3)
+    queue = filled(batch)
+    take(queue, 1, 0.0)
+    batch.move(0, 1, JobEvent.RETURN)
+    queue.put_back(batch, 1)
+    assert (queue.jobs, queue.nbytes) == (3, batch.nbytes)
+    assert queue.batches() == [batch]
+    assert [take(queue, 1, 0.0) for _ in range(3)] == [batch] * 3
+    assert queue.jobs == 0

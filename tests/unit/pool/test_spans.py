@@ -28,7 +28,7 @@ from stokerd.output import Output
 from stokerd.pool import messages, outbox, page, worker_main
 from stokerd.pool.batch import Batch
 from stokerd.pool.results import runs
-from stokerd.pool.worker import Span, Worker
+from stokerd.pool.worker import Ran, Span, Worker
 
 STEPPED = {worker_main.__file__, outbox.__file__}
 KILLED = Exit(code=-9)
@@ -43,7 +43,7 @@ class Case:
         self.near = Worker(1, HERE, self.clock, self, output_bytes=1000)
         self.near.attach(self.child)
         worker_main.STDOUT, worker_main.STDERR = self.child.far_output
-        self.far = worker_main.Worker(FarEnd(self), self.child.far_page, 1_000_000)
+        self.far = worker_main.Worker(FarEnd(self), self.child.far_page, 1_000_000, begins=False, claims="")
         worker_main.STDOUT, worker_main.STDERR = 1, 2
         self.far._functions._known[b"f"] = self.job
         self.actions: dict[int, Callable[[], None]] = {}
@@ -91,7 +91,7 @@ class Case:
 
     def read(self) -> None:
         if not self.dead:
-            self.near._on_readable()
+            self.near.wire.read()
 
     def take_back(self) -> None:
         if not self.dead:
@@ -117,8 +117,8 @@ class Case:
     def worker_has_room(self, worker: Worker) -> None:
         assert worker.outstanding == sum(span.count for span in worker.spans) >= 0
 
-    def jobs_ended(self, _worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: float) -> None:
-        assert ran >= 0
+    def jobs_ended(self, _worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
+        assert ran.seconds >= 0
         for first, part, data, failed in runs(lengths, blob):
             at = 0
             for offset, length in enumerate(part):

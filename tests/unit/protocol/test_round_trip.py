@@ -94,3 +94,32 @@ def test_the_key_of_an_environment_is_equal_for_equal_ones_only(one: Environment
         executable=one.executable, cwd=one.cwd, path=one.path, env=dict(reversed(list(one.env.items())))
     )
     assert again.key == one.key
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_short_way_finds_the_same_request_or_leaves_it_to_the_long_one(kind: type[Request[Any]]) -> None:
+    @FEW
+    @given(instances(kind), IDS, st.booleans(), st.data())
+    def check(request: Request[Any], number: int | str, quiet: bool, data: st.DataObject) -> None:
+        whole = bytearray(codec.encode_request(number, kind.method, typed.encode_params(request), quiet=quiet)[1])
+        if data.draw(st.booleans()):
+            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+        found = typed.quick_request(bytes(whole))
+        if found is None:
+            return
+        head, _ = codec.decode_head([b"", bytes(whole)])
+        assert same(typed.decode_request(head), found[1])
+        assert (typed.request_id(head), head.get("quiet", False)) == (found[0], found[2])
+
+    check()
+
+
+@pytest.mark.parametrize("kind", REPLIES, ids=lambda kind: kind.__name__)
+def test_a_reply_is_encoded_alike_on_both_ways(kind: type[msgspec.Struct]) -> None:
+    @FEW
+    @given(instances(kind), IDS)
+    def check(reply: msgspec.Struct, number: int | str) -> None:
+        short, long = typed.encode_result(number, reply), codec.encode_reply(number, typed.to_map(reply))
+        assert same(codec.decode_head(short)[0], codec.decode_head(long)[0])
+
+    check()

@@ -20,6 +20,7 @@ BEGINNINGS: dict[str, set[str]] = {
     "BURNER_MOVES": {"starting"},
     "PROCESS_MOVES": {"starting", "down"},
     "FORKSERVER_MOVES": {"starting"},
+    "GUARD_MOVES": {"watching"},
 }
 
 

@@ -114,7 +114,7 @@ def test_the_hint_names_the_nearest_field(method: str, params: dict[str, Any], r
         ("start", {"name": "x"}, ["burner", "process", "pool"]),
         ("hello", {"on_disconnect": "cancle"}, ["keep", "cancel"]),
         ("jobs", {"states": ["done", "runing"]}, ["running", "done"]),
-        ("start", {"kind": "burner", "name": "x", "load": 5, "generator": "spinn"}, ["spin"]),
+        ("start", {"kind": "burner", "name": "x", "load": 5, "of": "machin"}, ["machine"]),
     ],
 )
 def test_the_hint_names_the_words_that_are_allowed(method: str, params: dict[str, Any], words: list[str]) -> None:

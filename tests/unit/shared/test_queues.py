@@ -198,3 +198,33 @@ def test_returned_items_are_not_counted_twice_as_unfinished(rig, ann, bob, make)
     rig.use(bob, queue).get(bob)
     rig.shared.session_closed("bob")
     assert queue.tally.unfinished == 1
+
+
+def test_a_loan_can_be_acknowledged_in_part_and_the_rest_comes_back_in_order(rig, ann, bob, make, read):
+    queue = rig.open(ann, SharedQueue)
+    queue.put(ann, make(1, 2, 3, 4, 5))
+    loan = queue.get(ann, 4, "manual").value()
+    assert queue.settle(ann.session, (loan.number,), taken=1) == 1
+    assert len(queue.loans) == 3
+    assert queue.settle(ann.session, (loan.number,), taken=1, give_back=True) == 1
+    assert len(queue.loans) == 0
+    assert read(queue.get(bob, 9).value()) == ["3", "4", "5"]
+    assert queue.settle(ann.session, (loan.number,), taken=1, give_back=True) == 0
+
+
+def test_what_is_left_of_a_loan_returns_when_its_taker_ends(rig, ann, bob, make, read):
+    queue = rig.open(ann, SharedQueue)
+    queue.put(bob, make(1, 2, 3))
+    loan = queue.get(ann, 3, "manual").value()
+    queue.settle(ann.session, (loan.number,), taken=2)
+    rig.use(bob, queue)
+    rig.shared.session_closed(ann.session)
+    assert read(queue.get(bob, 9).value()) == ["3"]
+
+
+def test_loans_that_are_given_back_together_keep_their_order(rig, ann, bob, make, read):
+    queue = rig.open(ann, SharedQueue)
+    queue.put(ann, make(1, 2, 3, 4))
+    loans = [queue.get(ann, 2, "manual").value().number for _ in range(2)]
+    assert queue.settle(ann.session, loans, taken=0, give_back=True) == 2
+    assert read(queue.get(bob, 9).value()) == ["1", "2", "3", "4"]

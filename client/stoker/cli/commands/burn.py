@@ -13,7 +13,7 @@ from stoker.cli.parser import Parser
 
 def arguments(parser: Parser) -> None:
     """N and the load."""
-    parser.add_argument("workers", metavar="N", type=values.count, nargs="?", default=1, help="number of processes (1)")
+    parser.add_argument("workers", metavar="N", type=values.count, nargs="?", help="number of processes (1)")
     load_options(parser)
 
 

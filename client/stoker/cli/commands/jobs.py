@@ -32,15 +32,21 @@ def arguments(parser: Parser) -> None:
         help=f"only jobs in this state; may be repeated: {', '.join(STATES)}",
     )
     parser.add_argument("--pool", metavar="P", help="only jobs of this pool")
+    parser.add_argument("--tag", metavar="T", dest="tags", action="append", help="only jobs with this tag; repeatable")
+    parser.add_argument("--key", metavar="K", dest="keys", action="append", help="the job with this idempotency key")
+    parser.add_argument(
+        "--newer", metavar="AGE", type=values.finite_duration, help="only jobs submitted within this time"
+    )
+    parser.add_argument("--older", metavar="AGE", type=values.finite_duration, help="only jobs submitted before that")
     limit = f"at most this many, the newest ({SHOWN}; 1000 under --json)"
     parser.add_argument("--limit", metavar="N", type=values.count, help=limit)
 
 
 def run(args: Namespace, out: Output) -> int:
     """List them, the newest last."""
-    given = {"ids": args.ids, "states": args.states, "pool": args.pool, "limit": args.limit}
+    given = {name: getattr(args, name) for name in ("ids", "states", "pool", "tags", "keys", "newer", "older", "limit")}
     params: dict[str, Any] = {key: value for key, value in given.items() if value}
-    if not (params.get("limit") or args.ids or out.json):
+    if not (params.get("limit") or args.ids or args.keys or out.json):
         params["limit"] = SHOWN + 1  # one more than is shown tells whether there are more
     with connect(args.socket) as peer:
         reply, _ = peer.call("jobs", params, timeout=args.timeout)

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from stoker.cli import mapper, render
+from stoker.cli import kinds, mapper, render, values
 from stoker.cli.commands.submit import job_options, job_params
 from stoker.cli.connecting import connect
 from stoker.cli.output import Output
@@ -22,6 +22,25 @@ def arguments(parser: Parser) -> None:
         "--input", metavar="FILE", default="-", help="one argument per line, JSON if it parses, else text (stdin)"
     )
     job_options(parser)
+    under_options(parser)
+
+
+def under_options(parser: Parser) -> None:
+    """What is burnt meanwhile, where something is."""
+    parser.add_argument(
+        "--under",
+        metavar="PROFILE",
+        help="call it again and again while this profile burns, and report latency and throughput at each level",
+    )
+    parser.add_argument("--at-once", metavar="N", type=values.count, help="under a profile: calls under way (1)")
+    parser.add_argument("--burners", metavar="N", type=values.count, help="processes that burn the profile")
+    parser.add_argument("--of", choices=("core", "machine", "quota"), help="what its percent are of (machine)")
+    parser.add_argument("--no-reserve", action="store_true", help="let it burn the last core or 10 %% as well")
+    parser.add_argument("--nice", metavar="N", type=values.integer, help="niceness of what burns; the jobs' is 0 (10)")
+    parser.add_argument(
+        "--for", metavar="TIME", dest="seconds", type=values.positive_duration, help="end the profile after this long"
+    )
+    kinds.options(parser)
 
 
 def run(args: Namespace, out: Output) -> int:
@@ -29,6 +48,11 @@ def run(args: Namespace, out: Output) -> int:
     module, colon, name = args.function.partition(":")
     if not (module and colon and name):
         raise UsageError(f"{args.function!r} names no function", hint="write package.module:name, such as math:sqrt")
+    if args.under is not None:
+        return _under(args, out)
+    alone = [name for name in _UNDER if getattr(args, name) not in (None, False)]
+    if alone:
+        raise UsageError(f"--{alone[0].replace('_', '-')} is for --under", hint="say which PROFILE is to burn")
     source = mapper.Source.open(args.input)
     with connect(args.socket, on_disconnect="cancel") as peer:
         calls = mapper.Mapper(peer.connection, args.function, job_params(args))
@@ -44,6 +68,25 @@ def run(args: Namespace, out: Output) -> int:
     elif bar.shown:
         out.note(told)
     return EXIT_FAILED if calls.failed else 0
+
+
+_UNDER = ("at_once", "burners", "of", "no_reserve", "nice", "seconds", "kind", *kinds.NAMES)
+
+
+def _under(args: Namespace, out: Output) -> int:
+    """The same calls, round and round, while a profile burns."""
+    from stoker.cli import profiles, under
+
+    profile = profiles.params(args.under)
+    under.course(profile, args.seconds)  # what is wrong with it is said before anything starts
+    inputs = under.arguments_of(args.input)
+    load = kinds.params(args)
+    burner = {**profile, **load, "of": args.of or ("core" if load.get("generator") == "disk" else "machine")}
+    given = {"workers": args.burners, "seconds": args.seconds, "no_reserve": args.no_reserve or None, "nice": args.nice}
+    burner |= {key: value for key, value in given.items() if value is not None}
+    with connect(args.socket, on_disconnect="cancel") as peer:
+        experiment = under.Experiment(peer, args.function, job_params(args), inputs, args.at_once or 1)
+        return under.conduct(experiment, profile, burner, args.seconds, out)
 
 
 def _progress(source: mapper.Source) -> Any:

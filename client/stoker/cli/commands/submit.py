@@ -33,6 +33,7 @@ def arguments(parser: Parser) -> None:
         help="a keyword argument; may be repeated",
     )
     job_options(parser)
+    time_options(parser)
     parser.add_argument("--name", metavar="NAME", help="what to call the job")
     parser.add_argument("--detach", action="store_true", help="print the job's id and do not wait")
     parser.add_argument("--stdin", metavar="FILE", help="what a command reads: a file, or - for our own stdin")
@@ -51,11 +52,70 @@ def job_options(parser: Parser) -> None:
     parser.add_argument("--pool", metavar="P", help="which pool (default)")
     parser.add_argument("--priority", metavar="N", type=values.integer, help="-100 to 100, higher runs first (0)")
     parser.add_argument("--timeout", metavar="TIME", type=values.positive_duration, help="how long one attempt may run")
+    parser.add_argument("--slots", metavar="N", type=values.count, help="take the place of N workers, with N threads")
+    parser.add_argument(
+        "--tag", metavar="T", dest="tags", action="append", help="a tag; may be repeated (stoker limit)"
+    )
+    parser.add_argument("--retries", metavar="N", type=values.whole, help="further attempts where one fails (0)")
+    parser.add_argument(
+        "--backoff",
+        metavar="TIME",
+        type=values.finite_duration,
+        help="time before the second attempt, then doubled (0)",
+    )
+    parser.add_argument(
+        "--retry-on",
+        metavar="KIND",
+        action="append",
+        help="only after: failed, timed-out, worker-died, lost-with-daemon, or an exception's name; may be repeated",
+    )
+    parser.add_argument(
+        "--on-crash", choices=("fail", "requeue"), help="what becomes of it if the daemon dies while it runs (fail)"
+    )
+    keep = parser.add_mutually_exclusive_group()
+    for name, durable, text in (
+        ("--durable", True, "insist on it being kept on disk, or refuse it"),
+        ("--no-durable", False, "do not keep it on disk: it ends with the daemon"),
+    ):
+        parser.declared.append(keep.add_argument(name, dest="durable", action="store_const", const=durable, help=text))
+
+
+def time_options(parser: Parser) -> None:
+    """The options of a single job: when, after what, and under which key."""
+    parser.add_argument(
+        "--delay", metavar="TIME", type=values.finite_duration, help="do not run it before this is over"
+    )
+    parser.add_argument(
+        "--at", metavar="WHEN", type=values.moment, help="do not run it before: 18:30, 2030-01-31T08:00"
+    )
+    parser.add_argument(
+        "--after",
+        metavar="ID",
+        type=_job_or_key,
+        action="append",
+        help="run it when this job has ended well; an id or a key, may be repeated",
+    )
+    parser.add_argument(
+        "--after-any", dest="after_end", action="store_const", const="any", help="run it however those have ended"
+    )
+    parser.add_argument(
+        "--key", metavar="K", help="idempotency key: while a job with this key is known, that job is what you get"
+    )
+
+
+def _job_or_key(text: str) -> int | str:
+    return int(text.lstrip("#")) if text.lstrip("#").isdecimal() else text
+
+
+_PARAMS = (
+    *("pool", "priority", "timeout", "name", "slots", "tags", "retries", "backoff", "retry_on", "on_crash", "durable"),
+    *("delay", "at", "after", "after_end", "key"),
+)
 
 
 def job_params(args: Namespace) -> dict[str, Any]:
     """The wire parameters of :func:`job_options`; what was not given is left to the daemon."""
-    given = {"pool": args.pool, "priority": args.priority, "timeout": args.timeout, "name": getattr(args, "name", None)}
+    given = {name: getattr(args, name, None) for name in _PARAMS}
     if args.timeout == float("inf"):
         given["timeout"] = None
     return {key: value for key, value in given.items() if value is not None}
@@ -64,7 +124,8 @@ def job_params(args: Namespace) -> dict[str, Any]:
 def run(args: Namespace, out: Output) -> int:
     """Hand the job in; print its id, or wait and print its value or output. Ctrl-C cancels it."""
     is_command = args.after_dashes is not None and args.function is None
-    spec = {**(_command(args) if is_command else _call(args)), **job_params(args)}
+    kept = {"durable": "if-possible"}  # what somebody typed is worth keeping, unless they say otherwise
+    spec = {**(_command(args) if is_command else _call(args)), **kept, **job_params(args)}
     with connect(args.socket, on_disconnect="keep" if args.detach else "cancel") as peer:
         job = peer.call("submit", {"jobs": [spec]})[0]["jobs"][0]
         if args.detach:
@@ -125,7 +186,7 @@ def _read(path: str) -> bytes:
 
 
 def _value(peer: Peer, job: int, out: Output) -> int:
-    reply, frames = peer.call("result", {"id": job})
+    reply, frames = following.result(peer, job)
     following.show_value(reply["job"], frames, out)
     return outcome.exit_code(reply["job"])
 

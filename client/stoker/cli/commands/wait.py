@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from typing import Any
 
-from stoker.cli import outcome, values
+from stoker.cli import following, outcome, values
 from stoker.cli.connecting import connect
 from stoker.cli.output import Output
 from stoker.cli.parser import Parser
@@ -24,7 +25,10 @@ def run(args: Namespace, out: Output) -> int:
     if args.timeout is not None:
         params["timeout"] = args.timeout
     with connect(args.socket, start=False) as peer:
-        reply, _ = peer.call("wait", params)
+        if sys.stderr.isatty():
+            following.watch_progress(peer, args.ids, args.timeout)
+            params["timeout"] = 0 if args.timeout is not None else None
+        reply, _ = peer.call("wait", {key: value for key, value in params.items() if value is not None})
     jobs = reply["jobs"]
     out.show({"jobs": jobs}, outcome.table(jobs, colour=out.colour))
     if still := [job["id"] for job in jobs if not outcome.has_ended(job)]:

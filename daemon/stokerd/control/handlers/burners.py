@@ -6,13 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from stoker.errors import InvalidParams, NameTaken
+from stoker.protocol.loads import PARAMETERS
 from stoker.protocol.models import BurnerInfo
-from stoker.protocol.requests import StartBurner, StartReply
+from stoker.protocol.requests import Figures, FiguresReply, StartBurner, StartReply
 from stokerd.control.caller import Caller
 from stokerd.promise import Promise
 
 if TYPE_CHECKING:
     from stokerd.supervisor import Supervisor
+
+
+OF_THE_CLIENT = frozenset({"call", "matrix"})
+"""Kinds that need what the client has installed: they run in its environment, all others in the daemon's."""
 
 
 def start_burner(parts: Supervisor, caller: Caller, request: StartBurner) -> Promise[StartReply]:
@@ -28,10 +33,19 @@ def start_burner(parts: Supervisor, caller: Caller, request: StartBurner) -> Pro
         request.name,
         request.workers,
         request.load,
+        profile=request.profile,
+        traces=request.traces,
+        of=request.of,
+        mode=request.mode,
+        no_reserve=request.no_reserve,
+        guards=request.guards,
+        yield_to_jobs=request.yield_to_jobs,
         seconds=request.seconds,
         cpus=request.cpus,
         nice=request.nice,
         generator=request.generator,
+        params={name: value for name in PARAMETERS if (value := getattr(request, name)) is not None},
+        environment=caller.session.environment if request.generator in OF_THE_CLIENT else None,
         replace=request.replace,
     )
     if request.owned:
@@ -43,7 +57,17 @@ def start_burner(parts: Supervisor, caller: Caller, request: StartBurner) -> Pro
 
 def _reply(info: BurnerInfo) -> StartReply:
     pids = tuple(worker.pid for worker in info.workers if worker.pid is not None)
-    return StartReply(kind="burner", name=info.name, pids=pids)
+    return StartReply(kind="burner", name=info.name, pids=pids, notes=notes(info))
 
 
-HANDLERS: dict[type, Callable[..., Any]] = {StartBurner: start_burner}
+def notes(info: BurnerInfo) -> tuple[str, ...]:
+    """What whoever started or changed a burner should know: why it does not burn what was asked for."""
+    return tuple(reason.text for reason in info.reasons)
+
+
+def figures(parts: Supervisor, _caller: Caller, request: Figures) -> FiguresReply:
+    """The last seconds of burners."""
+    return FiguresReply(burners=parts.burners.figures(request.names))
+
+
+HANDLERS: dict[type, Callable[..., Any]] = {StartBurner: start_burner, Figures: figures}

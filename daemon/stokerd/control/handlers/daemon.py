@@ -32,6 +32,7 @@ from stoker.protocol.typed import to_map
 from stokerd import config
 from stokerd.control.caller import Caller
 from stokerd.control.jobspec import checked
+from stokerd.pool.tags import of_session
 from stokerd.supervisor import Supervisor
 
 
@@ -40,6 +41,8 @@ def hello(parts: Supervisor, caller: Caller, request: Hello) -> HelloReply:
     if request.environment is not None:
         request = msgspec.structs.replace(request, environment=checked(request.environment))
     parts.sessions.open(caller.session, request)
+    if request.most is not None:
+        parts.pools.tags.set(of_session(caller.session.id), request.most)
     info = parts.life.info()
     limits = parts.config.limits
     return HelloReply(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
-from stoker.errors import DeadlineExceeded, ResultNotPackable, StokerError
+from stoker.errors import DeadlineExceeded, NoSuchJob, ResultNotPackable, StokerError
 from stoker.protocol.models import ErrorInfo, JobInfo
 from stoker.protocol.requests import (
     Cancel,
     CancelReply,
+    Drain,
+    DrainReply,
     Jobs,
     JobsReply,
+    Lend,
+    LendReply,
+    Limit,
+    LimitReply,
+    Progress,
+    ProgressReply,
     Result,
     ResultReply,
     Retry,
     RetryReply,
+    Room,
+    RoomReply,
     Submit,
     SubmitReply,
     Upload,
@@ -24,13 +35,16 @@ from stoker.protocol.requests import (
     Wait,
 )
 from stokerd.control.caller import Answer, Caller, Stream
-from stokerd.control.jobspec import batch_of, check_count, check_upload
+from stokerd.control.jobspec import check_upload, orders_of
 from stokerd.control.streams import ResultStream
 from stokerd.deadline import with_deadline
 from stokerd.pool.batch import Batch
 from stokerd.pool.describe import value_of
+from stokerd.pool.pools import Filter, Order
 from stokerd.promise import Promise, gather
 from stokerd.supervisor import Supervisor
+
+T = TypeVar("T")
 
 
 def upload(parts: Supervisor, caller: Caller, request: Upload) -> UploadReply:
@@ -42,17 +56,70 @@ def upload(parts: Supervisor, caller: Caller, request: Upload) -> UploadReply:
 
 def submit(parts: Supervisor, caller: Caller, request: Submit) -> SubmitReply | Stream | Promise[Any]:
     """Queue jobs, and answer as the request wishes."""
-    batches = [batch_of(parts, caller, request, spec) for spec in request.jobs]
-    check_count(batches, parts.config.limits.jobs_per_request)
+    orders = orders_of(parts, caller, request)
     if request.stream:
-        stream = ResultStream(parts.clock, batches, tell_ids=request.wait is not None)
-        parts.pools.submit(batches)
-        return Stream(stream.start)
-    parts.pools.submit(batches)
+        return _streamed(parts, request, orders)
+    batches, accepted = parts.pools.submit(orders)
     if request.wait is None:
-        return SubmitReply(jobs=tuple(parts.pools.describe_batch(batch) for batch in batches))
-    ended = gather([_when_over(batch) for batch in batches])
-    return with_deadline(parts.clock, ended, request.wait, lambda _late: _with_values(parts, batches))
+        return _once(accepted, lambda: SubmitReply(jobs=tuple(map(parts.pools.describe_batch, batches))))
+    return _chained(
+        accepted,
+        lambda: with_deadline(
+            parts.clock,
+            gather([_when_over(batch) for batch in batches]),
+            request.wait,
+            lambda _late: _with_values(parts, batches),
+        ),
+    )
+
+
+def _streamed(parts: Supervisor, request: Submit, orders: Sequence[Order]) -> Stream | Promise[Any]:
+    """Results come in parts, as they come; of a job whose key is known, those that it has had first."""
+    stream = ResultStream(parts.clock, tell_ids=request.wait is not None)
+    for order in orders:
+        stream.listen(order.batch)
+    batches, accepted = parts.pools.submit(orders)
+    stream.begin([order.batch for order in orders], batches)
+    return _once(accepted, lambda: Stream(stream.start))
+
+
+def _once(accepted: Promise[None] | None, make: Callable[[], T]) -> T | Promise[T]:
+    """The answer, when what was accepted is on disk; at once where there is nothing to wait for."""
+    if accepted is None:
+        return make()
+    answer: Promise[T] = Promise()
+
+    def settle(done: Promise[None]) -> None:
+        if done.error is not None:
+            answer.reject(done.error)
+        else:
+            answer.settle_with(make)
+
+    accepted.when_settled(settle)
+    return answer
+
+
+def _chained(accepted: Promise[None] | None, then: Callable[[], Promise[T]]) -> Promise[T]:
+    """What ``then`` promises, once what was accepted is on disk."""
+    if accepted is None:
+        return then()
+    second: list[Promise[T]] = []
+
+    def abandon() -> None:
+        for promise in second:
+            promise.abandon()
+
+    answer: Promise[T] = Promise(on_abandon=abandon)
+
+    def settle(done: Promise[None]) -> None:
+        if done.error is not None:
+            answer.reject(done.error)
+        elif not answer.settled:
+            second.append(then())
+            second[0].when_settled(lambda last: answer.settle_with(last.value))
+
+    accepted.when_settled(settle)
+    return answer
 
 
 def _when_over(batch: Batch) -> Promise[None]:
@@ -90,9 +157,79 @@ def jobs(parts: Supervisor, _caller: Caller, request: Jobs) -> JobsReply:
     if request.ids:
         found = [parts.pools.find(job) for job in request.ids]
         return JobsReply(jobs=tuple(parts.pools.describe(batch, index) for batch, index in found))
+    if request.keys:
+        return JobsReply(jobs=tuple(_of_key(parts, key) for key in request.keys))
     if request.pool is not None:
         parts.pools.get(request.pool)
-    return JobsReply(jobs=tuple(parts.pools.jobs(frozenset(request.states), request.pool, request.limit)))
+    now = parts.clock.time()
+    which = Filter(
+        states=frozenset(request.states),
+        pool=request.pool,
+        tags=frozenset(request.tags),
+        since=None if request.newer is None else now - request.newer,
+        until=None if request.older is None else now - request.older,
+    )
+    return JobsReply(jobs=tuple(parts.pools.jobs(which, request.limit)))
+
+
+def _of_key(parts: Supervisor, key: str) -> JobInfo:
+    batch = parts.pools.with_key(key)
+    if batch is None:
+        raise NoSuchJob(f"there is no job with the key {key!r:.100}", hint="`stoker jobs` shows the keys")
+    return parts.pools.describe_batch(batch)
+
+
+def progress(parts: Supervisor, _caller: Caller, request: Progress) -> ProgressReply:
+    """A command says how far it has come."""
+    parts.pools.progress(request.id, request.done, request.total, request.note)
+    return ProgressReply()
+
+
+def lend(parts: Supervisor, caller: Caller, request: Lend) -> LendReply:
+    """A job waits for jobs, or no longer."""
+    session = caller.session
+    if session.pid is None or request.lent == (session.id in parts.lenders):
+        return LendReply(lent=session.id in parts.lenders)
+    lent = parts.pools.lend(session.pid, lent=request.lent)
+    if request.lent and lent:
+        parts.lenders.add(session.id)
+    else:
+        parts.lenders.discard(session.id)
+    return LendReply(lent=lent and request.lent)
+
+
+def limit(parts: Supervisor, _caller: Caller, request: Limit) -> LimitReply:
+    """How many jobs with a tag may run at a time."""
+    if request.tag is not None:
+        parts.pools.tags.set(request.tag, request.most)
+    return LimitReply(limits=parts.pools.tags.limits())
+
+
+def room(parts: Supervisor, caller: Caller, request: Room) -> Promise[RoomReply]:
+    """Wait for room in a pool."""
+    answer: Promise[RoomReply]
+    found = parts.pools.get(request.pool).room_for(caller.session.id, request.jobs, request.bytes)
+    answer = Promise(on_abandon=found.abandon)
+
+    def settle(done: Promise[None]) -> None:
+        if done.error is not None:
+            answer.reject(done.error)
+        else:
+            answer.resolve(RoomReply())
+
+    found.when_settled(settle)
+    return answer
+
+
+def drain(parts: Supervisor, _caller: Caller, request: Drain) -> Promise[DrainReply]:
+    """Let a pool run empty."""
+    pool = parts.pools.get(request.name)
+    return with_deadline(
+        parts.clock,
+        pool.drain(),
+        request.timeout,
+        lambda _late: DrainReply(name=request.name, left=pool.unfinished()),
+    )
 
 
 def wait(parts: Supervisor, _caller: Caller, request: Wait) -> Promise[JobsReply]:
@@ -144,6 +281,11 @@ HANDLERS: dict[type, Any] = {
     Submit: submit,
     Jobs: jobs,
     Wait: wait,
+    Progress: progress,
+    Lend: lend,
+    Limit: limit,
+    Drain: drain,
+    Room: room,
     Result: result,
     Cancel: cancel,
     Retry: retry,

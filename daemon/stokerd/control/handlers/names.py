@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from stoker.errors import InvalidParams, NameTaken, NotFound, StokerError
+from stoker.protocol.models import BurnerInfo
 from stoker.protocol.requests import Logs, LogsReply, Set, SetReply, StartPool, StartReply, Stop, StopReply
+from stokerd.burners.steering import Steer
 from stokerd.control.caller import Answer, Caller
+from stokerd.control.handlers.burners import notes
+from stokerd.control.jobspec import beginning_of
 from stokerd.output import Output
 from stokerd.pool.pools import DEFAULT
+from stokerd.pool.settings import PoolSettings
 from stokerd.promise import Promise, gather
 from stokerd.supervisor import Supervisor
 
 LOOK_EVERY = 0.05
 """Seconds between looks at output that somebody follows: a file has no way to tell that it grew."""
+OF_BURNERS = ("load", "profile", "ramp_to", "over", "skip", "extend", "seconds", "no_reserve")
+SETTABLE = ("workers", "paused", *OF_BURNERS)
 POOL_GRACE = 10.0
 """Seconds that the jobs of a pool that is removed get to end."""
 
 
-def start_pool(parts: Supervisor, _caller: Caller, request: StartPool) -> Promise[StartReply]:
+def start_pool(parts: Supervisor, caller: Caller, request: StartPool) -> Promise[StartReply]:
     """Make a pool; answered when its workers are up."""
     _check_free(parts, request.name)
-    pool = parts.pools.create(request.name, request.workers)
+    pool = parts.pools.create(request.name, _pool_settings(parts, caller, request))
+    if request.owned:
+        parts.owned.setdefault(caller.session.id, set()).add(request.name)
     answer: Promise[StartReply] = Promise()
 
     def staffed(done: Promise[list[int]]) -> None:
-        if done.error is not None:
-            parts.pools.remove([request.name], 0.0)  # a start that failed leaves nothing behind
-        answer.settle_with(lambda: StartReply(kind="pool", name=request.name, pids=tuple(done.value())))
+        if done.error is not None and request.name in parts.pools:  # a start that failed leaves nothing behind
+            why = done.error
+            parts.pools.remove([request.name], 0.0).when_settled(lambda _: answer.reject(why))
+        else:
+            answer.settle_with(lambda: StartReply(kind="pool", name=request.name, pids=tuple(done.value())))
 
     pool.staffed().when_settled(staffed)
     return answer
+
+
+def _pool_settings(parts: Supervisor, caller: Caller, request: StartPool) -> PoolSettings:
+    settings = parts.pools.settings(request.workers)
+    given = {name: value for name in ("max_jobs", "memory_bytes") if (value := getattr(request, name)) is not None}
+    if request.initializer is not None:
+        given["beginning"] = beginning_of(parts, caller, request.initializer)
+    if request.initializer is not None or request.owned:
+        given["environment"] = caller.session.environment  # whose functions they are
+    return replace(settings, **given)
 
 
 def _check_free(parts: Supervisor, name: str) -> None:
@@ -46,8 +68,8 @@ def _check_free(parts: Supervisor, name: str) -> None:
 
 def set_(parts: Supervisor, _caller: Caller, request: Set) -> SetReply | Promise[SetReply]:
     """Change what runs."""
-    if request.load is UNSET and request.workers is UNSET and request.seconds is UNSET and request.paused is UNSET:
-        raise InvalidParams("set: nothing to change", hint="give at least one of load, workers, seconds, paused")
+    if all(getattr(request, name) is UNSET for name in SETTABLE):
+        raise InvalidParams("set: nothing to change", hint=f"give at least one of {', '.join(SETTABLE)}")
     if request.name in parts.burners:
         return _set_burner(parts, request)
     if request.name in parts.pools:
@@ -72,16 +94,29 @@ def _set_burner(parts: Supervisor, request: Set) -> Promise[SetReply]:
         workers=_given(request.workers),
         seconds=_given(request.seconds),
         paused=_given(request.paused),
+        no_reserve=_given(request.no_reserve),
+        steer=Steer(
+            profile=_given(request.profile),
+            traces=request.traces,
+            ramp_to=_given(request.ramp_to),
+            over=_given(request.over),
+            skip=_given(request.skip) or False,
+            extend=_given(request.extend),
+        ),
     )
-    changed.when_settled(lambda done: answer.settle_with(lambda: SetReply(kind="burner", name=done.value().name)))
+
+    def reply(info: BurnerInfo) -> SetReply:
+        return SetReply(kind="burner", name=info.name, notes=notes(info))
+
+    changed.when_settled(lambda done: answer.settle_with(lambda: reply(done.value())))
     return answer
 
 
 def _set_pool(parts: Supervisor, request: Set) -> Promise[SetReply]:
-    for name in ("load", "seconds"):
+    for name in OF_BURNERS:
         if getattr(request, name) is not UNSET:
             raise InvalidParams(
-                f"set: {request.name!r} is a pool, which has no {name}", hint="load and seconds are for burners"
+                f"set: {request.name!r} is a pool, which has no {name}", hint=f"for burners are {', '.join(OF_BURNERS)}"
             )
     pool = parts.pools.get(request.name)
     if not isinstance(request.workers, UnsetType):

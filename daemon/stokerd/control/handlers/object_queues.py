@@ -61,7 +61,8 @@ def ack(parts: Supervisor, caller: Caller, request: QueueAck) -> AckReply:
     """Acknowledge deliveries, or give them back."""
     actor = owner_of(caller, request)
     queue = parts.shared.use(SharedQueue, request.id, actor)
-    return AckReply(settled=queue.settle(actor.session, request.deliveries, give_back=request.give_back))
+    settled = queue.settle(actor.session, request.deliveries, give_back=request.give_back, taken=request.taken)
+    return AckReply(settled=settled)
 
 
 def size(parts: Supervisor, caller: Caller, request: QueueSize) -> SizeReply:

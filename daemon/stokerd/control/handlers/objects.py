@@ -15,9 +15,10 @@ from stoker.protocol.objects import (
     WithdrawReply,
 )
 from stokerd.control.caller import Caller
-from stokerd.control.handlers import object_locks, object_queues, object_values
+from stokerd.control.handlers import object_locks, object_pipes, object_queues, object_values
 from stokerd.control.handlers.object_answers import actor_of, frame_of, owner_of, then
 from stokerd.promise import Promise
+from stokerd.shared.pipes import SharedPipe
 from stokerd.supervisor import Supervisor
 
 
@@ -28,6 +29,9 @@ def open_object(parts: Supervisor, caller: Caller, request: OpenObject) -> OpenR
         parts.shared.release(actor.session, request.release)
     initial = frame_of(caller) if caller.payload else None
     found, created = parts.shared.open(actor, request.kind, request.name, request.options, initial)
+    if created and isinstance(found, SharedPipe):
+        for end in ("a", "b"):
+            found.hold(actor.session, end, claim=None, ticket=None)
     return OpenReply(
         id=found.id,
         kind=found.kind,
@@ -64,4 +68,5 @@ HANDLERS: dict[type, Any] = {
     **object_queues.HANDLERS,
     **object_locks.HANDLERS,
     **object_values.HANDLERS,
+    **object_pipes.HANDLERS,
 }

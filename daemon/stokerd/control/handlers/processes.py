@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stoker.errors import InvalidParams, NameTaken
-from stoker.protocol.models import ProcessInfo
-from stoker.protocol.requests import StartProcess, StartReply
-from stokerd.control.caller import Caller
+from stoker.protocol import codec, typed
+from stoker.protocol.models import Environment, ProcessInfo
+from stoker.protocol.requests import CallSpec, ProcessPart, Signal, SignalReply, StartProcess, StartReply
+from stokerd.control.caller import Caller, Part, Stream
+from stokerd.processes.settings import Settings, Task
 from stokerd.promise import Promise
 
 if TYPE_CHECKING:
     from stokerd.supervisor import Supervisor
 
 
-def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> Promise[StartReply]:
-    """Start a supervised process; answered when its program has been executed."""
+def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> Promise[Any]:
+    """Start a supervised process; answered when its program has been executed, or its call begun."""
     if request.name in parts.pools or request.name in parts.burners:
         raise NameTaken(
             f"{request.name!r} is the name of a pool or burner already",
@@ -25,22 +29,87 @@ def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> P
         )
     _check(request)
     environment = caller.session.environment or parts.forker.default
-    starting = parts.processes.start(
-        request.name,
-        request.argv,
-        request.cwd or environment.cwd,
-        request.env,
-        request.restart,
-        request.stop_signal,
-        request.grace,
+    owner = _owner(caller, request)
+    settings = Settings(
+        name=request.name,
+        argv=request.argv,
+        task=_task(caller, request, environment),
+        owner=owner,
+        cwd=request.cwd or environment.cwd,
+        env=request.env,
+        restart=request.restart,
+        stop_signal=request.stop_signal,
+        grace=request.grace,
     )
-    answer: Promise[StartReply] = Promise()
-    starting.when_settled(lambda started: answer.settle_with(lambda: _reply(started.value())))
+    starting = parts.processes.run(settings)
+    answer: Promise[Any] = Promise()
+    reply = _reply if owner is None else _attached(parts)
+    starting.when_settled(lambda started: answer.settle_with(lambda: reply(started.value())))
     return answer
 
 
+def _owner(caller: Caller, request: StartProcess) -> str | None:
+    if not request.attached:
+        return None
+    if caller.session.anonymous:
+        raise InvalidParams("start: attached is for sessions, and this peer has none", hint="say hello first")
+    if request.restart != "never":
+        raise InvalidParams("start: an attached process is not started again", hint='say "restart": "never"')
+    return caller.session.id
+
+
+def _task(caller: Caller, request: StartProcess, environment: Environment) -> Task | None:
+    if request.call is not None:
+        return task_of(request.call.function, request.call.args, request.call.kwargs, environment)
+    if request.pickle is not None:
+        if request.pickle.payload >= len(caller.payload):
+            raise InvalidParams(
+                f"start: there is no payload frame {request.pickle.payload}",
+                hint="the pickle travels as a payload frame behind the head",
+            )
+        data = bytes(caller.payload[request.pickle.payload])
+        return Task(form="pickle", data=data, label=request.pickle.name, environment=environment)
+    return None
+
+
+def task_of(function: str, args: list[Any], kwargs: dict[str, Any], environment: Environment) -> Task:
+    """A Python function by name, as a process has it."""
+    data = codec.pack({"function": function, "args": args, "kwargs": kwargs})
+    return Task(form="call", data=data, label=function, environment=environment)
+
+
+def _attached(parts: Supervisor) -> Callable[[ProcessInfo], Stream]:
+    """Answers with the start, then what it writes, then its end."""
+
+    def stream(info: ProcessInfo) -> Stream:
+        def start(send: Part) -> None:
+            def end(last: ProcessInfo) -> None:
+                send(typed.to_map(ProcessPart(ended=True, exit_code=last.exit_code, reason=last.reason)), (), False)
+
+            send(typed.to_map(_reply(info)), (), True)
+            numbers = itertools.count(1)
+            parts.processes.follow(info.name, lambda out, err: send({"number": next(numbers)}, (out, err), True), end)
+
+        return Stream(start)
+
+    return stream
+
+
+def send_signal(parts: Supervisor, _caller: Caller, request: Signal) -> SignalReply:
+    """Send a signal to a process."""
+    number = signal.Signals[request.signal]
+    return SignalReply(sent=parts.processes.signal(request.name, number, group=request.group))
+
+
 def _check(request: StartProcess) -> None:
-    if not request.argv[0]:
+    given = [name for name in ("argv", "call", "pickle") if getattr(request, name)]
+    if len(given) != 1:
+        raise InvalidParams(
+            f"start: {' and '.join(given) or 'nothing'} is given", hint="give exactly one of argv, call and pickle"
+        )
+    if request.call is not None:
+        _check_call(request.call)
+    if request.argv and not request.argv[0]:
         raise InvalidParams("start: the program's name is empty", hint="argv begins with the program")
     if request.cwd is not None and not Path(request.cwd).is_absolute():
         raise InvalidParams(f"start: cwd {request.cwd!r:.200} is not an absolute path")
@@ -51,6 +120,16 @@ def _check(request: StartProcess) -> None:
         raise InvalidParams("start: a variable's name is empty or holds '='")
 
 
+def _check_call(call: CallSpec) -> None:
+    module, colon, name = call.function.partition(":")
+    if not (module and colon and name):
+        raise InvalidParams(
+            f"start: {call.function!r:.200} is not package.module:function", hint="for instance http.server:test"
+        )
+    if call.many is not None:
+        raise InvalidParams("start: many is for jobs; a process is one call")
+
+
 def _flat(env: dict[str, str]) -> tuple[str, ...]:
     return (*env.keys(), *env.values())
 
@@ -59,4 +138,4 @@ def _reply(info: ProcessInfo) -> StartReply:
     return StartReply(kind="process", name=info.name, pids=() if info.pid is None else (info.pid,))
 
 
-HANDLERS: dict[type, Callable[..., Any]] = {StartProcess: start_process}
+HANDLERS: dict[type, Callable[..., Any]] = {StartProcess: start_process, Signal: send_signal}
