@@ -45,6 +45,7 @@ from stokerd.control.sessions import Sessions
 from stokerd.cores import usable_cores
 from stokerd.eventlog import EventLog
 from stokerd.forkserver.host import ForkServers
+from stokerd.headroom import raise_limit
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
 from stokerd.log import get_logger
@@ -148,6 +149,7 @@ class Daemon:
         self._watchdog = systemd.watchdog_interval(os.environ, os.getpid())
         self._log = get_logger()
         self._favour()
+        open_files = raise_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         limits = config.limits
         self._server = Server(self._context, clock, largest_frame=MAX_FRAME * limits.message_bytes)
@@ -164,7 +166,7 @@ class Daemon:
             )
         # Whoever is started from here on finds this daemon by itself: a job that submits, a queue opened by its name.
         os.environ["STOKER_SOCKET"] = self._control.endpoint.url
-        self._parts = self._build(config)
+        self._parts = self._build(config, open_files)
         self._dispatcher = Dispatcher(
             HANDLERS,
             self._parts,
@@ -181,7 +183,7 @@ class Daemon:
         with contextlib.suppress(OSError):  # not permitted: then it competes as an equal
             os.setpriority(os.PRIO_PROCESS, 0, self._config.daemon.nice)
 
-    def _build(self, config: Config) -> Supervisor:
+    def _build(self, config: Config, open_files: tuple[int, int]) -> Supervisor:
         clock, limits = self._clock, config.limits
         bus = Bus(clock.time, lambda bug: self._log.error("a bug in the daemon", listener=True, exc_info=bug))
         journal = Journal(limits.events)
@@ -194,6 +196,7 @@ class Daemon:
             own_environment(),
             max_idle=config.forkservers.max_idle,
             idle_seconds=config.forkservers.idle_seconds,
+            open_files=open_files,
         )
         sessions = Sessions(limit=limits.sessions, clock=clock, bus=bus, on_closed=self._session_closed)
         return Supervisor(

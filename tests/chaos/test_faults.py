@@ -10,14 +10,17 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.chaos.houses import Build, House, nothing_leaks
-from tests.daemons import wait_until
+from tests.daemons import DEADLINE, wait_until
 from tests.peers import Peer
+
+import stoker
 
 MEGABYTE = 1024 * 1024
 PIDS = Path("/sys/fs/cgroup/pids")
@@ -186,6 +189,44 @@ def test_with_a_full_table_of_descriptors_new_work_is_refused_and_what_waits_is_
     with Peer(house.daemon.endpoint) as peer:
         peer.result("ping")
         check_refused_and_resumed(house, peer, no_descriptors(house.daemon.pid))
+
+
+@contextlib.contextmanager
+def few_descriptors(pid: int, left: int) -> Iterator[None]:
+    """A process can open so many descriptors more."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + left, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_clients_than_there_are_descriptors_wait_at_the_door_and_are_let_in_later(house: House):
+    with contextlib.ExitStack() as guests, Peer(house.daemon.endpoint) as early:
+        early.result("ping")
+        answers: list[int] = []
+        with few_descriptors(house.daemon.pid, 40):
+            threads = [
+                threading.Thread(target=lambda: answers.append(guest(house.daemon.endpoint, guests))) for _ in range(60)
+            ]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: len(answers) >= 10)
+            # libzmq has room that is kept for it: who came by it before is served, whoever waits at the door
+            assert submit_by(early, "work:square", 4)["result"]
+            assert house.daemon.process.poll() is None
+            assert len(answers) < 60
+        for thread in threads:
+            thread.join(DEADLINE)
+        assert answers == [house.daemon.pid] * 60
+
+
+def guest(endpoint: str, guests: contextlib.ExitStack) -> int:
+    """A client by the direct channel, which stays; the pid that it was answered with."""
+    client = guests.enter_context(stoker.Client(endpoint))
+    return client.ping().pid
 
 
 # --- nothing can be forked --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ Fairness: a turn takes a bounded number of messages from one peer, and then the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import socket
@@ -27,6 +28,7 @@ from stokerd.clock import Clock
 from stokerd.config_tables import LimitsConfig
 from stokerd.control.dispatch import Dispatcher, Send
 from stokerd.control.sessions import MAX_ANONYMOUS, Sessions
+from stokerd.headroom import is_scarce
 
 TURN = 64
 """Messages taken from one peer in one turn of the loop."""
@@ -143,6 +145,8 @@ class DirectServer:
             return
         for _ in range(ACCEPT):
             try:
+                if is_scarce():
+                    raise OSError(errno.EMFILE, "descriptors are kept for what is there")
                 connected, _name = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from collections.abc import Callable
 from typing import final
 
@@ -30,6 +31,7 @@ class ForkServers:
         max_idle: forkservers without children that are kept.
         idle_seconds: how long each of them is kept.
         start_seconds: how long an interpreter may take to start.
+        open_files: soft and hard limit of descriptors that children get; None: this process's own.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class ForkServers:
         max_idle: int = 4,
         idle_seconds: float = 300.0,
         start_seconds: float = 30.0,
+        open_files: tuple[int, int] | None = None,
     ) -> None:
+        self._open_files = open_files or resource.getrlimit(resource.RLIMIT_NOFILE)
         self._clock = clock
         self._bus = bus
         self._default = default
@@ -110,7 +114,7 @@ class ForkServers:
             server = ForkServer(environment, self._clock, self._bus, self._childless, self._gone)
             self._current[key] = server
             self._all.add(server)
-            server.start(self._lend, self._start_seconds)
+            server.start(self._lend, self._start_seconds, self._open_files)
         return server
 
     def _childless(self, server: ForkServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -12,6 +13,7 @@ from typing import Any, final
 
 from stoker.errors import Unavailable
 from stokerd.child import Child, Exit, ForkSpec
+from stokerd.headroom import is_scarce
 
 
 @final
@@ -60,6 +62,8 @@ class Offspring:
             ) from None
 
     def _open(self) -> None:
+        if is_scarce():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if self.spec.channel:
             self.channel, theirs = socket.socketpair()
             self.channel.setblocking(False)

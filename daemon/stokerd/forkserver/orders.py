@@ -2,7 +2,7 @@
 
 The daemon orders:
 
-- ``{"do": "set-up", "path", "cwd", "lend"}``, once, first;
+- ``{"do": "set-up", "path", "cwd", "lend", "open_files"}``, once, first;
 - ``{"do": "fork", "id", "target", "name", "args", "channel", "page", "capture", "nice", "cpus"}`` with, in this
   order and where asked for, the descriptors of channel, page, stdout and stderr;
 - ``{"do": "signal", "id", "signum", "group"}``;

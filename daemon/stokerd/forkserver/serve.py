@@ -103,6 +103,7 @@ class Forkserver:
             self._ending = True
             return
         order = received[0]
+        self._open_files = tuple(order["open_files"])
         sys.path[:] = order["path"] or [order["cwd"], *sys.path]
         borrowed.lend(order["lend"])
         for package in order["lend"]:

@@ -63,12 +63,13 @@ class ForkServer:
         """Whether it takes orders to fork."""
         return self.state in {ForkserverState.STARTING, ForkserverState.READY}
 
-    def start(self, lend: Mapping[str, str], patience: float) -> None:
+    def start(self, lend: Mapping[str, str], patience: float, open_files: tuple[int, int]) -> None:
         """Execute it. That it can't be executed is told to the children that are ordered.
 
         Args:
             lend: packages that children may borrow, see :mod:`stokerd.forkserver.borrowed`.
             patience: seconds within which it has to be ready, else it is killed.
+            open_files: soft and hard limit of descriptors that its children get.
         """
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,7 +84,8 @@ class ForkServer:
         self._clock.watch(self._interpreter.pidfd, self._exited)
         self._impatience = self._clock.later(patience, self._too_late, patience)
         environment = self.environment
-        self._link.send({"do": "set-up", "path": environment.path, "cwd": environment.cwd, "lend": dict(lend)})
+        set_up = {"path": environment.path, "cwd": environment.cwd, "lend": dict(lend), "open_files": open_files}
+        self._link.send({"do": "set-up", **set_up})
 
     def fork(self, child: Offspring) -> None:
         """Order a child.

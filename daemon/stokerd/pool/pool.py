@@ -256,7 +256,7 @@ class Pool:
             self.draining = False
             self._bus.emit(PoolChanged(name=self.name, change="opened", size=self.crew.size))
             self._give_up_draining(DeadlineExceeded(f"pool {self.name} was opened again before it was drained"))
-        if paused != self.paused:
+        if paused != self.paused and self.closing is None:
             self.paused = self._dispatcher.held = paused
             self._bus.emit(PoolChanged(name=self.name, change="paused" if paused else "resumed", size=self.crew.size))
             self.dispatch()

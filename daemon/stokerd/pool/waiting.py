@@ -43,6 +43,8 @@ class WaitingRoom:
         """(monotonic, number, batch, index), for delays: setting the clock does not change them."""
         self._by_clock: list[tuple[float, int, Batch, int]] = []
         """(UTC, number, batch, index), for appointments: they follow the clock when it is set."""
+        self._newest: dict[tuple[Batch, int], int] = {}
+        """The entry that counts, of those that a job has there: one was cancelled, retried, and put off anew."""
         self._timer: Timer | None = None
         self._closed = False
         clock.when_set(self._look)
@@ -109,7 +111,8 @@ class WaitingRoom:
         self._push(self._by_span, self._clock.monotonic() + seconds, batch, -1)
 
     def _push(self, heap: list[tuple[float, int, Batch, int]], when: float, batch: Batch, index: int) -> None:
-        heapq.heappush(heap, (when, next(self._count), batch, index))
+        number = self._newest[batch, index] = next(self._count)
+        heapq.heappush(heap, (when, number, batch, index))
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -130,8 +133,10 @@ class WaitingRoom:
             return
         for heap, now in ((self._by_span, self._clock.monotonic()), (self._by_clock, self._clock.time())):
             while heap and heap[0][0] <= now:
-                _, _, batch, index = heapq.heappop(heap)
-                self._let_out(batch, index)
+                _, number, batch, index = heapq.heappop(heap)
+                if self._newest.get((batch, index)) == number:  # else it was put off again since
+                    del self._newest[batch, index]
+                    self._let_out(batch, index)
         self._set_timer()
 
     def _let_out(self, batch: Batch, index: int) -> None:

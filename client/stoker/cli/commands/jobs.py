@@ -45,7 +45,7 @@ def arguments(parser: Parser) -> None:
 def run(args: Namespace, out: Output) -> int:
     """List them, the newest last."""
     given = {name: getattr(args, name) for name in ("ids", "states", "pool", "tags", "keys", "newer", "older", "limit")}
-    params: dict[str, Any] = {key: value for key, value in given.items() if value}
+    params: dict[str, Any] = {key: value for key, value in given.items() if value not in (None, [], ())}
     if not (params.get("limit") or args.ids or args.keys or out.json):
         params["limit"] = SHOWN + 1  # one more than is shown tells whether there are more
     with connect(args.socket) as peer:
