@@ -21,7 +21,7 @@ import pytest
 
 import stoker
 import stokerd
-from stoker.errors import NameTaken, NoSuchBurner, StartFailed
+from stoker.errors import DeadlineExceeded, NameTaken, NoSuchBurner, StartFailed
 from stoker.protocol.events import BurnerChanged, BurnerShortfall, Event
 from stoker.protocol.models import BurnerInfo, Environment
 from stoker.protocol.states import BurnerState
@@ -423,6 +423,60 @@ async def test_a_guard_whose_probe_fails_ends_the_load_with_that_reason(rig: Rig
     stopped = await rig.event(lambda event: event.state is BurnerState.STOPPED)
     assert stopped.reason == "guard probe:sh -c 'exit 3':abort: it ended with exit code 3"
     assert not psutil.pid_exists(pid)
+
+
+def _psi() -> bool:
+    try:
+        return Path("/proc/pressure/cpu").read_text().startswith("some")
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("guard", "state", "target"),
+    [
+        ("lateness>0.000001ms:cap", BurnerState.RUNNING, 15.0),
+        ("load>0.0001:pause", BurnerState.RUNNING, 0.0),
+        ("load>0.0001:warn", BurnerState.RUNNING, 30.0),
+        pytest.param(
+            "psi.cpu.some>0.0001:pause",
+            BurnerState.RUNNING,
+            0.0,
+            marks=pytest.mark.skipif(not _psi(), reason="this kernel has no pressure stall information"),
+        ),
+    ],
+)
+def test_a_guard_that_trips_holds_a_real_load_back_as_its_action_says(
+    guard: str, state: BurnerState, target: float
+) -> None:
+    @on_rig
+    async def on_a_rig(rig: Rig) -> None:
+        with contextlib.suppress(DeadlineExceeded, StartFailed):  # held back before its load could be observed
+            await value(rig.burners.start("heat", 1, 30.0, guards=(guard,), no_reserve=True))
+        await until(lambda: rig.info().guards[0].tripped)
+        await until(lambda: rig.info().target == target)
+        info = rig.info()
+        assert info.state is state
+        assert info.guards[0].reading is not None
+        assert info.guards[0].reason in info.reason or info.guards[0].action == "warn"
+
+    on_a_rig()
+
+
+@pytest.mark.parametrize(
+    "guard", ["steal>99:pause", "psi.cpu.some>99.9:pause", "load>9999:abort", "lateness>60s:abort"]
+)
+def test_a_guard_that_does_not_trip_leaves_a_real_load_alone_and_tells_its_reading(guard: str) -> None:
+    @on_rig
+    async def on_a_rig(rig: Rig) -> None:
+        await value(rig.burners.start("heat", 1, 30.0, guards=(guard,)))
+        await until(lambda: rig.info().guards[0].reading is not None)
+        assert rig.info().target == 30.0
+        assert not rig.info().guards[0].tripped
+
+    if guard.startswith("psi") and not _psi():
+        pytest.skip("this kernel has no pressure stall information")
+    on_a_rig()
 
 
 @on_rig

@@ -27,6 +27,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("down", "end the daemon and wait until it is gone"),
     Verb("ping", "ask whether the daemon answers"),
     Verb("status", "what runs, at this moment"),
+    Verb("metrics", "what runs, as metrics for a scraper"),
     Verb("start burner", "start a named CPU load"),
     Verb("start process", "start a named, supervised process"),
     Verb("start pool", "create a named pool of workers"),
