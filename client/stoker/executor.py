@@ -30,6 +30,7 @@ from stoker.functions import pack_value
 from stoker.futures import Task, Window, caused, in_order, outcome
 from stoker.initialized import Initialized, NotInitialized, managers_key
 from stoker.job import Held, Job
+from stoker.lending import in_worker
 
 if TYPE_CHECKING:
     from stoker.batch import Template
@@ -122,7 +123,7 @@ class Executor(BaseExecutor):
         workers = max_workers or max(size, 1)
         # inside a worker, a pool of one's own: there, waiting for the shared one could be waiting for oneself
         particular = self._initializer is not None or self._max_tasks is not None
-        own = particular or (pool is None and (workers > size or _in_worker()))
+        own = particular or (pool is None and (workers > size or in_worker()))
         if own:
             self._own_pool = pool = f"executor-{self._key}"
             self._start_pool(pool, workers)
@@ -417,11 +418,6 @@ def _check(
         raise TypeError("initializer must be a callable")
     if initializer is not None and pool is not None:
         raise ValueError(f"an initializer is for a pool of the executor's own, and {pool!r} is others' too")
-
-
-def _in_worker() -> bool:
-    """True in a worker of a daemon's."""
-    return "stokerd.pool.worker_main" in sys.modules
 
 
 def _part(own: Client | None, client: Client, pool: str | None) -> None:

@@ -24,8 +24,13 @@ MOMENT = 0.005
 
 def in_job() -> bool:
     """Whether this process runs a job, or was started by a command that is one."""
+    return "STOKER_JOB" in os.environ or in_worker()
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker of a daemon's: one in which jobs can say how far they have come."""
     progress = sys.modules.get("stokerd.pool.progress")
-    return "STOKER_JOB" in os.environ or (progress is not None and progress.tell is not None)
+    return progress is not None and progress.tell is not None
 
 
 def wait(connection: Connection, slot: Slot, timeout: float | None) -> bool:
