@@ -176,8 +176,18 @@ def limit_that_leaves(spare: int) -> int:
 
 
 def own_children() -> set[int]:
-    """The children of this process, zombies included."""
-    return {int(stat.split()[0]) for stat in _stats() if int(stat.rpartition(")")[2].split()[1]) == os.getpid()}
+    """The children of this process, zombies included; without the tracker that the standard library's shared memory, or
+    joblib's, has started in this process for some other test, and keeps to its end.
+    """
+    children = {int(stat.split()[0]) for stat in _stats() if int(stat.rpartition(")")[2].split()[1]) == os.getpid()}
+    return {child for child in children if not _is_tracker(child)}
+
+
+def _is_tracker(pid: int) -> bool:
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _stats() -> Iterator[str]:

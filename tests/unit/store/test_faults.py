@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.daemons import wait_until
 from tests.unit.store.stores import LARGE, Stored, batch, kept_in, mounted, move
 
 from stoker.errors import InternalError, StoreUnusable, Unavailable
@@ -175,7 +176,7 @@ def test_a_value_that_does_not_fit_waits_and_what_follows_waits_behind_it(disk, 
     after = stored.store.move([move(1, b"after")])
     stored.until_health(1)
     assert (before.settled, large.settled, after.settled) == (True, False, False)
-    assert stored.files() == []
+    wait_until(lambda: stored.files() == [])  # but for the moments in which it is tried again
     disk.clear()
     stored.wait(after)
     [kept] = stored.store.load()
