@@ -83,7 +83,7 @@ def test_a_lock_that_was_lost_meanwhile_is_told_by_the_next_operation_which_keep
     mine.acquire()
     theirs.release()  # any process may
     theirs.acquire()
-    with pytest.raises(ValueError, match="token|not held"):  # two connections: either release may come first
+    with pytest.raises(ValueError, match=r"token|not held"):  # two connections: either release may come first
         mine.release()  # over ZeroMQ it is waited for
         theirs.release()
         mine.acquire()
