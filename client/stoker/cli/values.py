@@ -185,21 +185,6 @@ def spell(seconds: float | None) -> str:
     return f"{whole_seconds}s"
 
 
-_SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def size(text: str) -> int:
-    """Bytes in ``4096``, ``512K``, ``512M``, ``1.5G``; ``512MiB`` and ``512MB`` mean the same here.
-
-    Raises:
-        UsageError: not a number of bytes.
-    """
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if not found:
-        raise UsageError(f"{text!r} is not a number of bytes", hint="write for instance 512M or 2G")
-    return round(float(found[1]) * _SIZES[found[2]])
-
-
 def moment(text: str) -> float:
     """UTC seconds since the epoch of ``2030-01-31T08:00``, local unless it says otherwise, or of the next ``18:30``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from stoker.cli import values
+from stoker.cli import kinds, values
 from stoker.cli.connecting import connect
 from stoker.cli.output import Output
 from stoker.cli.parser import Parser
@@ -21,7 +21,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument(
         "--memory",
         metavar="BYTES",
-        type=values.size,
+        type=kinds.size,
         help="memory of one worker, above which it is killed: 512M, 2G (any)",
     )
     parser.add_argument("--initializer", metavar="FUNCTION", help="package.module:name, called in each worker first")
