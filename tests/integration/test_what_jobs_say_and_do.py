@@ -133,6 +133,27 @@ def test_a_module_that_has_not_changed_costs_no_worker(farm: Farm):
     assert farm.pids() == before
 
 
+def test_a_cancel_in_the_middle_of_an_import_spoils_it_for_no_other_job(start_daemon: StartDaemon, short_path: Path):
+    farm = make_farm(start_daemon, short_path / "home", workers=1)
+    package, hold, up = farm.home / "halves", farm.home / "hold", farm.home / "up"
+    package.mkdir()
+    # Python keeps the first half of a broken import, without its package: the next one finds no `first` there.
+    (package / "__init__.py").write_text("from .first import *\nfrom .second import *\n__all__ = first.__all__\n")
+    (package / "first.py").write_text("__all__ = ['f']\ndef f(): return 'whole'\n")
+    (package / "second.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(up)!r}).touch()\n"
+        f"while pathlib.Path({str(hold)!r}).exists(): time.sleep(0.001)\n"
+    )
+    hold.touch()
+    jobs = farm.submit_many("halves:f", [[], []])
+    wait_until(up.exists)
+    farm.daemon.result("cancel", ids=jobs[:1])
+    farm.all_ended(jobs[:1])
+    hold.unlink()
+    assert farm.ended(jobs[1]).get("value") == "whole"
+    assert farm.run("halves:f").get("value") == "whole"
+
+
 # --- threads
 
 

@@ -37,7 +37,8 @@ REFUSED = 8
 PROGRESS = 9
 """From the worker: job ``seq`` says how far it has come. Body: JSON ``[done, total, note]``."""
 STALE = 10
-"""From the worker: source of a module that it has imported has changed. It runs nothing that it has not begun."""
+"""From the worker: a module that it has imported has changed since, or a cancel has interrupted an import of its.
+It runs nothing that it has not begun."""
 
 FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED, REFUSED, PROGRESS, STALE})
 MAX_TOLD = 1 << 20

@@ -60,6 +60,8 @@ class Worker:
         self._sources = Sources()
         self._threads = Threads(os.environ)
         self._stale = False
+        self._spoilt = False
+        """A cancel has interrupted an import: no other job may meet what is left of it."""
         self._told_at = 0
         self._resident = 0
         self._functions = calls.Functions()
@@ -87,15 +89,20 @@ class Worker:
         meant = self._running
         return meant != 0 and self._words[page.CANCEL] == meant
 
-    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_interrupt(self, _number: int, frame: FrameType | None) -> None:
         if self._is_meant():
-            commands.shelter.admit(KeyboardInterrupt)
+            self._break_off(KeyboardInterrupt, frame)
 
-    def _on_terminate(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_terminate(self, _number: int, frame: FrameType | None) -> None:
         if self._is_meant():
-            commands.shelter.admit(calls.JobTerminated)
+            self._break_off(calls.JobTerminated, frame)
         elif self._words[page.CANCEL] == 0:
             sys.exit(128 + signal.SIGTERM)
+
+    def _break_off(self, kind: type[BaseException], frame: FrameType | None) -> None:
+        # Half an import stays behind: submodules without their package, extensions that can't be loaded twice.
+        self._spoilt = self._spoilt or _is_importing(frame)
+        commands.shelter.admit(kind)
 
     def _announce(self, pid: int) -> None:
         self._words[page.COMMAND] = pid
@@ -119,16 +126,19 @@ class Worker:
         body = json.dumps([done, total, note[:MAX_NOTE]]).encode()
         self._tell(messages.pack(messages.PROGRESS, size=len(body), seq=seq) + body)
 
+    def _say(self, message: bytes) -> None:
+        """Send: never into a message of a thread that a job has left behind."""
+        with self._sending:
+            self._channel.sendall(message)
+
     def _tell(self, message: bytes) -> None:
         """Send while a job runs: whole, or not at all, whatever signal comes for the job."""
         if threading.current_thread() is not threading.main_thread():
-            with self._sending:
-                self._channel.sendall(message)
+            self._say(message)
             return
         commands.shelter.close()
         try:
-            with self._sending:
-                self._channel.sendall(message)
+            self._say(message)
         finally:
             commands.shelter.open()
 
@@ -201,10 +211,10 @@ class Worker:
         self._channel.sendall(messages.pack(messages.READY, seq=os.getpid()))
 
     def _is_stale(self) -> bool:
-        """Whether what would run now is not what its author has written meanwhile; says so once."""
-        if not self._stale and self._sources.changed():
+        """Whether what would run now is not what its author has written, or has written meanwhile; says so once."""
+        if not self._stale and (self._spoilt or self._sources.changed()):
             self._stale = True
-            self._channel.sendall(messages.pack(messages.STALE))
+            self._say(messages.pack(messages.STALE))
         return self._stale
 
     def _run(self, header: messages.Header, template: bytes, body: memoryview) -> None:
@@ -232,9 +242,13 @@ class Worker:
                 if now - window > FLUSH_NS:
                     self._outbox.flush()
                     window = now
+                if self._spoilt:
+                    break
             at += length
         self._outbox.flush()
         self._set_back_peak()
+        if self._spoilt:
+            self._is_stale()
 
     def _set_back_peak(self) -> None:
         """The high-water mark of memory only rises: set it back after a job that raised it, or the next is blamed."""
@@ -247,7 +261,7 @@ class Worker:
     def _give_back(self, seq: int) -> None:
         self._words[page.DONE] = seq
         self._outbox.flush()
-        self._channel.sendall(messages.pack(messages.RETURNED, seq=seq, count=1))
+        self._say(messages.pack(messages.RETURNED, seq=seq, count=1))
 
     def _run_one(self, seq: int, form: int, template: bytes, payload: memoryview) -> tuple[bytes, bool]:
         """The job's packed value, or its packed error and True."""
@@ -277,7 +291,15 @@ class Worker:
             self._out, self._err = out, err
             self._outbox.flush()
             head = messages.pack(messages.OUTPUT, size=messages.OFFSET.size, seq=seq, extra=out)
-            self._channel.sendall(head + messages.OFFSET.pack(err))
+            self._say(head + messages.OFFSET.pack(err))
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _bits(number: float) -> int:
