@@ -192,11 +192,13 @@ def _by_value(function: Callable[..., Any], name: str) -> Packed:
 def _cloudpickle(value: object, what: str) -> bytes:
     import cloudpickle
 
+    from stoker.byvalue import dumps
+
     for module, found_again in list(_importable.values()):
         if not found_again and module.__name__ in sys.modules:
             cloudpickle.register_pickle_by_value(module)
     try:
-        packed: bytes = cloudpickle.dumps(value, PROTOCOL)
+        packed = dumps(value, PROTOCOL)
     except Exception as why:  # any __reduce__ may raise anything
         raise CannotPack(
             f"{what} cannot be pickled: {why}",

@@ -7,17 +7,16 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cloudpickle
-
+from stoker import byvalue
 from stoker.initialized import meet_managers
 
 Reducer = Callable[[Any], Any]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(byvalue.Pickler):
     def __init__(self, file: io.BytesIO, reducers: Mapping[type, Reducer]) -> None:
         # it is looked at while the base class is initialised, and not later
-        self.dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(dict(reducers))
+        self.dispatch_table = byvalue.Pickler.dispatch_table.new_child(dict(reducers))
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
 
 

@@ -174,16 +174,16 @@ def _dumps(value: Any) -> bytes:
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception:
-        cloudpickle: Any = sys.modules.get("cloudpickle")
-        if cloudpickle is None:
+        if "cloudpickle" not in sys.modules:
             raise
-        return _by_value(value, cloudpickle)
+        return _by_value(value)
 
 
-def _by_value(value: Any, cloudpickle: Any) -> bytes:
+def _by_value(value: Any) -> bytes:
     """With classes of ``__main__`` by value; functions that have no name of their own are refused as pickle does."""
+    from stoker import byvalue
 
-    class Strict(cloudpickle.Pickler):  # type: ignore[misc]
+    class Strict(byvalue.Pickler):
         def reducer_override(self, obj: Any) -> Any:
             """Refuse what pickle refuses."""
             if isinstance(obj, FunctionType) and "<" in obj.__qualname__:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 
 import pytest
 
@@ -177,3 +178,14 @@ def test_an_instance_of_a_class_from_main_travels_by_value():
         env={"PYTHONPATH": ":".join(entry for entry in sys.path if entry)},
     )
     assert pickle.loads(packed.stdout).x == 7, packed.stderr
+
+
+def test_a_function_that_travels_by_value_keeps_its_file_so_that_tracebacks_show_its_source():
+    def fails():
+        raise RuntimeError("for the traceback")
+
+    blob = Packer().pack(fails).blob
+    assert blob is not None
+    with pytest.raises(RuntimeError) as told:
+        pickle.loads(blob)()
+    assert 'raise RuntimeError("for the traceback")' in "".join(traceback.format_tb(told.tb))
