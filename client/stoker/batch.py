@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stoker.comeback import ABSENT
 from stoker.connection import Connection
 from stoker.errors import ConnectionClosed, InternalError, MalformedMessage, QueueFull, StokerError, UnknownFunction
 from stoker.functions import Packed
@@ -203,6 +204,10 @@ class Batch:
         if isinstance(error, UnknownFunction):
             error = self.outbox.refusal(self.template.packed) or error
         self._close(lambda: type(error)(error.message, hint=error.hint, data=error.data))
+
+    def outlives(self, error: StokerError) -> bool:
+        """Whether its jobs go on after this error: they are on disk, and the daemon went away."""
+        return self.first_id is not None and self.template.options.get("durable") is True and isinstance(error, ABSENT)
 
     def _split(self) -> Batch:
         """Give the second half of its jobs to a batch of their own: together they are more than a queue ever holds."""

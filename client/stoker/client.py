@@ -27,6 +27,9 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
             else the system's, else a private one is started.
         timeout: seconds that a request may take; None: for ever. Waiting for a job's result has its own.
         autostart: whether a private daemon may be started; None: unless ``STOKER_AUTOSTART=0``.
+        reconnect: seconds for which requests wait for a daemon that went away; None: ``STOKER_RECONNECT``, else a
+            minute for one that a service manager brings back, else not at all. What may have been done already is
+            asked again only if that is safe.
 
     Raises:
         NobodyListening, PermissionRefused, BadEndpoint: why the daemon cannot be reached.
@@ -34,7 +37,12 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
     """
 
     def __init__(
-        self, endpoint: str | None = None, *, timeout: float | None = None, autostart: bool | None = None
+        self,
+        endpoint: str | None = None,
+        *,
+        timeout: float | None = None,
+        autostart: bool | None = None,
+        reconnect: float | None = None,
     ) -> None:
         from stoker.autostart import locate
 
@@ -44,7 +52,7 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
             "pid": os.getpid(),
             "environment": environment.of_library(),
         }
-        self.connection = Connection(url, hello=hello, timeout=timeout)
+        self.connection = Connection(url, hello=hello, timeout=timeout, reconnect=reconnect)
         super().__init__(Outbox(self.connection), Packer(), {})
 
     @property

@@ -13,7 +13,8 @@ Where nobody waits, :mod:`stoker.pump` leads.
 sleeps on the descriptor therefore takes in what is there, and wakes the leader if there was anything.
 
 *Loss.* When the daemon goes away, everything under way fails with :class:`~stoker.errors.DaemonLost` at once. The
-next request connects afresh, once.
+next request connects afresh. :meth:`Connection.call` asks again by itself where that is safe, and waits for a daemon
+that comes back (:mod:`stoker.comeback`).
 
 This module needs msgpack only, and zmq where that is spoken, so that the short verbs of the CLI start fast.
 """
@@ -30,6 +31,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from stoker import local
+from stoker.comeback import ABSENT, PATIENCE, Comeback, patience_of
 from stoker.errors import (
     BadEndpoint,
     ConnectionClosed,
@@ -134,14 +136,28 @@ class Connection:
         url: ``ipc:///path`` or ``tcp://host:port``.
         hello: parameters of the ``hello`` that opens a session; None: stay anonymous.
         timeout: seconds that a call may take unless it says otherwise; None: for ever.
+        reconnect: seconds for which a daemon that went away is waited for; None: what ``STOKER_RECONNECT`` says, else
+            a minute where a service manager brings it back, else not at all.
 
     Raises:
         ConnectionFailed: see :func:`stoker.refusal.explain`.
+        InvalidParams: ``STOKER_RECONNECT`` is not a number of seconds.
     """
 
-    def __init__(self, url: str, *, hello: dict[str, Any] | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        hello: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        reconnect: float | None = None,
+    ) -> None:
         self.url = url
         self.timeout = timeout
+        self.on_away: Callable[[StokerError], object] | None = None
+        """Told, once per loss, that the daemon went away and is waited for."""
+        self._reconnect = patience_of(os.environ) if reconnect is None else reconnect
+        self._supervised = False
         self.gathered: Gathered = _Nothing()
         self.posted: Gathered = _Nothing()
         """What must leave before any other request."""
@@ -187,13 +203,37 @@ class Connection:
 
         Raises:
             DeadlineExceeded: no answer in time.
-            DaemonLost: the daemon went away meanwhile.
+            DaemonLost: the daemon went away meanwhile, and asking again might do the thing twice.
+            NobodyListening: it went away, and was not back within the time that it is waited for.
             StokerError: what the daemon answered.
         """
+        limit = self.timeout if timeout is None else timeout
+        deadline = None if limit is None else time.monotonic() + limit
+        sent: list[None] = []
+        try:
+            return self._ask(method, params, payload, deadline, sent)
+        except ABSENT as why:
+            patience = self.patience()
+            if not patience or self._closed:
+                raise
+            first = why
+        # the rare way is apart from the frequent one
+        return self._ask_again(first, Comeback(method, params, time.monotonic() + patience), payload, deadline, sent)
+
+    def _ask(
+        self,
+        method: str,
+        params: dict[str, Any],
+        payload: Sequence[Frame],
+        deadline: float | None,
+        left: list[None],
+    ) -> tuple[dict[str, Any], Sequence[Frame]]:
+        """One attempt; ``left`` gets an element when it has been handed over."""
         exchange = Exchange()
         number = self.send(method, params, payload, exchange)
+        left.append(None)
         try:
-            if not self.wait(exchange, self.timeout if timeout is None else timeout):
+            if not self.wait(exchange, None if deadline is None else max(deadline - time.monotonic(), 0)):
                 raise DeadlineExceeded(
                     f"no answer to {method} from {self.url} in time", hint="allow more time, or see `stoker status`"
                 )
@@ -201,6 +241,70 @@ class Connection:
             if not exchange.settled:
                 self.session.forget(number)
         return exchange.outcome()
+
+    def _ask_again(
+        self,
+        why: StokerError,
+        comeback: Comeback,
+        payload: Sequence[Frame],
+        deadline: float | None,
+        left: list[None],
+    ) -> tuple[dict[str, Any], Sequence[Frame]]:
+        """Ask until there is an answer, it may not be asked again, or the daemon has been away for too long."""
+        if self.on_away is not None:
+            self.on_away(why)
+        while True:
+            now = time.monotonic()
+            pause = comeback.pause(why, now, left=bool(left))
+            if pause is None or (deadline is not None and now + pause >= deadline):
+                raise why
+            time.sleep(pause)
+            left.clear()
+            try:
+                return self._ask(comeback.method, comeback.params, payload, deadline, left)
+            except ABSENT as again:
+                why = again
+            except StokerError as answer:
+                raise comeback.verdict(answer) from None
+
+    def await_return(self, why: StokerError) -> None:
+        """Wait for a daemon that is away, and connect to it; for what has not left and goes on by another way.
+
+        Args:
+            why: what it was seen by.
+
+        Raises:
+            StokerError: ``why``, where this daemon is not waited for, or has been away for too long.
+        """
+        patience = self.patience()
+        if not patience or self._closed:
+            raise why
+        if self.on_away is not None:
+            self.on_away(why)
+        comeback = Comeback("", {}, time.monotonic() + patience)
+        while (pause := comeback.pause(why, time.monotonic(), left=False)) is not None:
+            time.sleep(pause)
+            try:
+                with self.lock:
+                    self.connect()
+            except ABSENT as again:
+                why = again
+            else:
+                return
+        raise why
+
+    def patience(self) -> float:
+        """Seconds for which this daemon is waited for when it is away."""
+        if self._reconnect is not None:
+            return self._reconnect
+        self._note_greeting()
+        return PATIENCE if self._supervised else 0.0
+
+    def _note_greeting(self) -> None:
+        """Remember of the daemon what must be known when it is gone."""
+        greeting = self._greeting
+        if greeting is not None and greeting.settled and greeting.error is None:
+            self._supervised = bool(greeting.outcome()[0].get("supervised"))
 
     def send(
         self,
@@ -425,6 +529,7 @@ class Connection:
         if self._link is not None and (self._link.torn or (self._link.edgy and not self.session.outstanding)):
             self._check_loss(self._link)
         if self._link is None:
+            self._note_greeting()
             self._link = reach(self.url)
             self.generation += 1
             if self._hello is not None:

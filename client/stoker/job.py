@@ -135,9 +135,18 @@ class Job:
             raise DeadlineExceeded("the job has not ended in time; it goes on", hint="wait longer, or cancel it")
         outcome = self.settled
         assert outcome is not None  # noqa: S101 - wait() says so
+        if outcome[0] is Held.LOST and self._batch.outlives(outcome[1]):
+            outcome = self.settled = self._reclaim(timeout, outcome)
         if outcome[0] < Held.VALUE:
             outcome = self.settled = _unpack(outcome)
         return outcome
+
+    def _reclaim(self, timeout: float | None, lost: Outcome) -> Outcome:
+        """What became of a durable job whose stream of results ended with the daemon: the next one knows."""
+        connection = self._batch.outbox.connection
+        if not connection.patience():
+            return lost
+        return KeptJob(connection, self.id).outcome(timeout)
 
     def __repr__(self) -> str:
         number = self._batch.first_id
@@ -175,7 +184,7 @@ class KeptJob:
         Raises:
             as :meth:`Job.result`; NoSuchJob when its record is not kept any more.
         """
-        kind, held = self._fetch(timeout)
+        kind, held = self.outcome(timeout)
         if kind is Held.VALUE:
             return held
         try:
@@ -185,7 +194,7 @@ class KeptJob:
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception that :meth:`result` would raise; None where there is a value."""
-        kind, held = self._fetch(timeout)
+        kind, held = self.outcome(timeout)
         return held if kind is Held.RAISED else None
 
     def cancel(self) -> bool:
@@ -197,7 +206,8 @@ class KeptJob:
         """What the daemon knows about it now."""
         return _info(self._connection, self.id)
 
-    def _fetch(self, timeout: float | None) -> Outcome:
+    def outcome(self, timeout: float | None = None) -> Outcome:
+        """For the driver: as :meth:`result`, without raising what the job raised."""
         if self._outcome is None:
             params: dict[str, Any] = {"id": self.id} if timeout is None else {"id": self.id, "timeout": timeout}
             # the daemon keeps the time; should it be stuck, this side gives up a little later

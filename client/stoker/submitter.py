@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from stoker.batch import Outbox, Template, never_fits
-from stoker.errors import InvalidParams, MessageTooLarge, QueueFull, UnknownFunction
+from stoker.comeback import keyed
+from stoker.errors import DaemonLost, InvalidParams, MessageTooLarge, NobodyListening, QueueFull, UnknownFunction
 from stoker.functions import Packed, Packer, pack_value
 from stoker.job import Job, KeptJob
 from stoker.protocol.codec import Frame
@@ -209,13 +210,20 @@ class Submitter:
         if len(pickled) >= _LARGE:
             self._check_size(len(pickled))
         if not self._detach:
-            return self.outbox.submit(template, pickled)
+            return self._stream(template, pickled)
         work = template.params(len(pickled).to_bytes(4, "little"))["jobs"][0]
         try:
             return self._hand_in(work, (pickled,), packed=template.packed)
         except UnknownFunction:
             self.outbox.upload_again(template.packed)
             return self._hand_in(work, (pickled,), packed=template.packed)
+
+    def _stream(self, template: Template, pickled: bytes) -> Job:
+        while True:
+            try:
+                return self.outbox.submit(template, pickled)
+            except (NobodyListening, DaemonLost) as why:  # raised here: it has not left
+                self.outbox.connection.await_return(why)
 
     def _check_size(self, size: int) -> None:
         limits = self.outbox.connection.greeting.get("limits", {})
@@ -227,13 +235,23 @@ class Submitter:
                 data={"limit": limit},
             )
 
+    def _upload(self, packed: Packed) -> None:
+        try:
+            with self.outbox.connection.lock:
+                self.outbox.upload(packed)
+        except (NobodyListening, DaemonLost) as why:
+            self.outbox.connection.await_return(why)
+            with self.outbox.connection.lock:
+                self.outbox.upload(packed)
+
     def _hand_in(self, work: dict[str, Any], payload: Sequence[Frame] = (), *, packed: Packed) -> KeptJob:
         connection = self.outbox.connection
-        with connection.lock:
-            self.outbox.upload(packed)
+        if packed.blob is not None:
+            self._upload(packed)
+        spec = keyed(self._options | work)
         while True:
             try:
-                result, _ = connection.call("submit", {"jobs": [self._options | work]}, payload)
+                result, _ = connection.call("submit", {"jobs": [spec]}, payload)
             except QueueFull as why:
                 size = sum(memoryview(frame).nbytes for frame in payload)
                 if not self._block or never_fits(why, 1, size):

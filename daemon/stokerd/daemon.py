@@ -361,6 +361,11 @@ class Daemon:
             events=self._events.endpoint.url,
         )
 
+    @property
+    def supervised(self) -> bool:
+        """Whether a service manager started it, and brings it back when it dies."""
+        return bool(self._notifier)
+
     def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Read the configuration file again, and apply what can be changed while running."""
         new = configuration.load_again(self._config, os.environ)

@@ -22,6 +22,10 @@ from stokerd.shared.registry import Shared
 class Life(Protocol):
     """What can be asked of the daemon as a whole."""
 
+    @property
+    def supervised(self) -> bool:
+        """Whether a service manager started it, and brings it back when it dies."""
+
     def info(self) -> DaemonInfo:
         """Its snapshot."""
 

@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stoker.comeback import ABSENT, Comeback
 from stoker.errors import DeadlineExceeded, StokerError
 
 if TYPE_CHECKING:
@@ -91,24 +92,58 @@ async def exchange(
         DeadlineExceeded: no answer in time.
         StokerError: what the daemon answered, or why it did not.
     """
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            return await _patiently(connection, method, params, payload)
+    except TimeoutError as why:
+        if not limit.expired() or isinstance(why, StokerError):
+            raise
+        raise DeadlineExceeded(
+            f"no answer to {method} from {connection.url} in time", hint="allow more time, or see `stoker status`"
+        ) from None
+
+
+async def _patiently(connection: Connection, method: str, params: dict[str, Any], payload: Sequence[Frame]) -> Reply:
+    """Ask, and ask again where a daemon comes back: as ``Connection.call`` does."""
+    left: list[None] = []
+    try:
+        return await _once(connection, method, params, payload, left)
+    except ABSENT as why:
+        patience, failure = connection.patience(), why
+        if not patience:
+            raise
+    loop = asyncio.get_running_loop()
+    comeback = Comeback(method, params, loop.time() + patience)
+    while True:
+        pause = comeback.pause(failure, loop.time(), left=bool(left))
+        if pause is None:
+            raise failure
+        await asyncio.sleep(pause)
+        left.clear()
+        try:
+            return await _once(connection, method, params, payload, left)
+        except ABSENT as again:
+            failure = again
+        except StokerError as answer:
+            raise comeback.verdict(answer) from None
+
+
+async def _once(
+    connection: Connection, method: str, params: dict[str, Any], payload: Sequence[Frame], left: list[None]
+) -> Reply:
+    """One attempt; ``left`` gets an element when it has been handed over."""
     awaited = _Awaited(connection, asyncio.get_running_loop())
     with connection.lock:
         connection.pump.attend()
         try:
             connection.gathered.flush()
             number = connection.send(method, params, payload, awaited)
+            left.append(None)
         except BaseException:
             awaited.leave()
             raise
     try:
-        async with asyncio.timeout(timeout) as limit:
-            return await awaited.future
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise DeadlineExceeded(
-            f"no answer to {method} from {connection.url} in time", hint="allow more time, or see `stoker status`"
-        ) from None
+        return await awaited.future
     finally:
         with connection.lock:
             if awaited.leave():

@@ -44,13 +44,19 @@ class Client(Submitter):
         endpoint: as of :class:`stoker.Client`.
         timeout: seconds that a request may take; None: for ever. Awaiting a job has no limit but ``asyncio.timeout``.
         autostart: as of :class:`stoker.Client`.
+        reconnect: as of :class:`stoker.Client`.
     """
 
     def __init__(
-        self, endpoint: str | None = None, *, timeout: float | None = None, autostart: bool | None = None
+        self,
+        endpoint: str | None = None,
+        *,
+        timeout: float | None = None,
+        autostart: bool | None = None,
+        reconnect: float | None = None,
     ) -> None:
         super().__init__(self, None)
-        self._endpoint, self._timeout, self._autostart = endpoint, timeout, autostart
+        self._endpoint, self._timeout, self._autostart, self._reconnect = endpoint, timeout, autostart, reconnect
         self._threads: threads.Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: set[asyncio.Future[Any]] = set()
@@ -90,7 +96,9 @@ class Client(Submitter):
         return self
 
     def _connect(self) -> threads.Client:
-        client = threads.Client(self._endpoint, timeout=self._timeout, autostart=self._autostart)
+        client = threads.Client(
+            self._endpoint, timeout=self._timeout, autostart=self._autostart, reconnect=self._reconnect
+        )
         try:
             _ = client.connection.greeting  # so that it is there, and nobody has to wait for it in the loop
         except BaseException:

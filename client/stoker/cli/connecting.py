@@ -6,6 +6,7 @@ Imports zmq and msgpack, and neither msgspec nor asyncio: the short verbs must s
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 from stoker import __version__
 from stoker.connection import Connection
 from stoker.environment import of_command_line
+from stoker.errors import StokerError
 from stoker.protocol.codec import Frame
 from stoker.protocol.endpoint import parse
 
@@ -83,4 +85,11 @@ def connect(socket: str | None, *, start: bool = True, on_disconnect: str = "kee
         "environment": of_command_line(),
         "on_disconnect": on_disconnect,
     }
-    return Peer(Connection(url, hello=hello))
+    connection = Connection(url, hello=hello)
+    connection.on_away = _note_away
+    return Peer(connection)
+
+
+def _note_away(why: StokerError) -> None:
+    """Whoever watches has to know what is waited for."""
+    print(f"stoker: {why.message}; waiting for it to come back", file=sys.stderr, flush=True)

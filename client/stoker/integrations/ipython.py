@@ -24,7 +24,7 @@ from stoker.errors import StokerError
 from stoker.job import Job, KeptJob
 from stoker.protocol.models import DaemonStatus, JobInfo
 
-_WAITING = ("_outcome", "_fetch", "result", "exception")
+_WAITING = ("_outcome", "outcome", "result", "exception")
 """The methods in which a job is waited for."""
 
 

@@ -60,7 +60,11 @@ class Reply(Model, kw_only=True, frozen=True):
 
 
 class HelloReply(Reply, kw_only=True, frozen=True):
-    """Who answers, and within which bounds."""
+    """Who answers, and within which bounds.
+
+    Args:
+        supervised: a service manager has started it, and brings it back when it dies.
+    """
 
     version: str
     protocol: int
@@ -69,6 +73,7 @@ class HelloReply(Reply, kw_only=True, frozen=True):
     pid: int
     events: str
     limits: Limits
+    supervised: bool = False
 
 
 class Hello(Request[HelloReply], kw_only=True, frozen=True):

@@ -18,6 +18,8 @@ def submitted(stoker, daemon, *options: str) -> dict[str, object]:
     (spec,) = daemon.params("submit")["jobs"]
     spec.pop("environment", None)
     assert spec.pop("call") == {"function": "math:sqrt", "args": [4]}
+    if spec["durable"]:
+        assert spec["key"] == "k" or spec.pop("key").startswith("once-"), "so that it can be handed in again"
     return dict(spec)
 
 

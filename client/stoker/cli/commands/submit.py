@@ -13,6 +13,7 @@ from stoker.cli.connecting import Peer, connect
 from stoker.cli.output import Output
 from stoker.cli.parser import Parser
 from stoker.cli.values import UsageError
+from stoker.comeback import keyed
 from stoker.environment import of_command_line
 
 AFTER_DASHES = True
@@ -125,7 +126,7 @@ def run(args: Namespace, out: Output) -> int:
     """Hand the job in; print its id, or wait and print its value or output. Ctrl-C cancels it."""
     is_command = args.after_dashes is not None and args.function is None
     kept = {"durable": "if-possible"}  # what somebody typed is worth keeping, unless they say otherwise
-    spec = {**(_command(args) if is_command else _call(args)), **kept, **job_params(args)}
+    spec = keyed({**(_command(args) if is_command else _call(args)), **kept, **job_params(args)})
     with connect(args.socket, on_disconnect="keep" if args.detach else "cancel") as peer:
         job = peer.call("submit", {"jobs": [spec]})[0]["jobs"][0]
         if args.detach:

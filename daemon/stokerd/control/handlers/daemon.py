@@ -62,6 +62,7 @@ def hello(parts: Supervisor, caller: Caller, request: Hello) -> HelloReply:
             sessions=limits.sessions,
             jobs_per_request=limits.jobs_per_request,
         ),
+        supervised=parts.life.supervised,
     )
 
 
