@@ -15,6 +15,7 @@ EXIT_USAGE = 2
 EXIT_NOT_FOUND = 4
 EXIT_UNREACHABLE = 69
 EXIT_CANNOT_CREATE = 73
+EXIT_IO = 74
 EXIT_BUSY = 75
 EXIT_PERMISSION = 77
 EXIT_CONFIG = 78
@@ -379,10 +380,17 @@ class StartFailed(StokerError):
 
 
 class StoreUnusable(StokerError):
-    """The folder or the file of durable jobs cannot be used: locked, read-only, full, damaged or of a newer version."""
+    """The folder or the file of durable jobs cannot be used: locked, read-only, damaged or of a newer version."""
 
     code = "store-unusable"
     exit_code = EXIT_CANNOT_CREATE
+
+
+class StoreFull(StoreUnusable):
+    """The disk that holds the durable jobs is full, so the daemon cannot start; another time it may."""
+
+    code = "store-full"
+    exit_code = EXIT_IO
 
 
 class IllegalMove(StokerError):

@@ -16,11 +16,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from stoker import __version__
-from stoker.errors import EXIT_CANNOT_CREATE, EXIT_CONFIG, EXIT_PERMISSION, EXIT_UNREACHABLE, BadRequest, StokerError
+from stoker.errors import (
+    EXIT_CANNOT_CREATE,
+    EXIT_CONFIG,
+    EXIT_IO,
+    EXIT_PERMISSION,
+    EXIT_UNREACHABLE,
+    BadRequest,
+    StokerError,
+)
 
 EX_USAGE = 64
 EX_SOFTWARE = 70
-_SYSEXITS = {code: code for code in (EXIT_UNREACHABLE, EXIT_CANNOT_CREATE, EXIT_PERMISSION, EXIT_CONFIG)} | {
+_SYSEXITS = {code: code for code in (EXIT_UNREACHABLE, EXIT_CANNOT_CREATE, EXIT_IO, EXIT_PERMISSION, EXIT_CONFIG)} | {
     2: EX_USAGE
 }
 """An error's exit code for a CLI user -> the daemon's."""
@@ -40,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments; None: those of the process.
 
     Returns:
-        0, or one of sysexits: 64 usage, 69 the endpoint is in use, 70 a bug, 73 the socket cannot be made,
-        77 no permission, 78 configuration.
+        0, or one of sysexits: 64 usage, 69 the endpoint is in use, 70 a bug, 73 the socket or
+        the state cannot be made, 74 the disk is full, 77 no permission, 78 configuration.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     tell = _teller(given)
@@ -83,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="stokerd",
         allow_abbrev=False,
         description="The Stoker daemon. Options win over the configuration file.",
-        epilog="Exit codes: 0 ended as told; 64 usage; 69 endpoint in use; 73 socket cannot be made; 77 permission;"
-        " 78 configuration.",
+        epilog="Exit codes: 0 ended as told; 64 usage; 69 endpoint in use; 73 socket or state cannot be made;"
+        " 74 disk full; 77 permission; 78 configuration.",
     )
     parser.add_argument("--socket", metavar="ENDPOINT", help="where to listen: a path or ipc://PATH")
     parser.add_argument("--config", metavar="FILE", type=Path, help="the configuration, TOML")

@@ -30,6 +30,7 @@ class ForkSpec:
         pipes: capture by pipes instead of memory files; ``output`` then are their reading ends, non-blocking.
         nice: niceness.
         cpus: cores to pin to; empty: not pinned.
+        load: it is load, and goes into the control group of the burners where there is one.
     """
 
     target: str
@@ -41,6 +42,7 @@ class ForkSpec:
     pipes: bool = False
     nice: int = 0
     cpus: tuple[int, ...] = ()
+    load: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

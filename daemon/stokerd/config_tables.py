@@ -18,6 +18,8 @@ Seconds = Annotated[float, Meta(ge=0, le=31_536_000, extra={"unit": "seconds"})]
 Limit = Annotated[float, Meta(gt=0, extra={"unit": "seconds, or inf"})]
 Milliseconds = Annotated[float, Meta(ge=0, le=1000, extra={"unit": "milliseconds"})]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 40, extra={"unit": "bytes"})]
+Room = Annotated[int, Meta(ge=0, le=1 << 50, extra={"unit": "bytes"})]
+Weight = Annotated[int, Meta(ge=1, le=10_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='octal permissions in quotes, such as "0660"')]
 
@@ -216,6 +218,26 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     reserve_bytes: Bytes = 4 << 20
 
 
+class CgroupsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cgroups]``: the daemon's, the jobs' and the burners' control groups, where a service manager delegates one.
+
+    Args:
+        enabled: whether they are made; off, all run in the service's own group.
+        daemon_weight: the daemon's share of the processor when the machine is full.
+        jobs_weight: that of workers and supervised processes together.
+        burners_weight: that of all burners together.
+        jobs_memory: bytes that workers and supervised processes may use together; 0: any.
+        burners_memory: bytes that all burners may use together; 0: any.
+    """
+
+    enabled: bool = True
+    daemon_weight: Weight = 1000
+    jobs_weight: Weight = 100
+    burners_weight: Weight = 50
+    jobs_memory: Room = 0
+    burners_memory: Room = 0
+
+
 class TagConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[tag.NAME]``: a limit for all jobs with one tag.
 
@@ -237,4 +259,5 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     process: dict[str, ProcessConfig] = {}
     forkservers: ForkserversConfig = ForkserversConfig()
     store: StoreConfig = StoreConfig()
+    cgroups: CgroupsConfig = CgroupsConfig()
     tag: dict[str, TagConfig] = {}

@@ -21,8 +21,8 @@ from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady, 
 from stoker.protocol.loads import PARAMETERS
 from stoker.protocol.models import DaemonInfo, Environment
 from stoker.protocol.states import DaemonState
+from stokerd import cgroups, systemd
 from stokerd import config as configuration
-from stokerd import systemd
 from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
 from stokerd.clock import LoopClock
@@ -49,6 +49,7 @@ from stokerd.headroom import raise_limit
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
 from stokerd.log import get_logger
+from stokerd.manager import ServiceManager
 from stokerd.pool.claims import Claims
 from stokerd.pool.functions import FunctionTable
 from stokerd.pool.ledger import Ledger
@@ -145,10 +146,11 @@ class Daemon:
         self._control, self._events, direct = listeners
         self._boot_id = uuid.uuid4().hex
         self._started = clock.monotonic()
-        self._notifier = systemd.Notifier(os.environ)
-        self._watchdog = systemd.watchdog_interval(os.environ, os.getpid())
+        self._manager = ServiceManager(os.environ, self._work)
+        self._manager.starting()
         self._log = get_logger()
         self._favour()
+        self._groups = self._divide()
         open_files = raise_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         limits = config.limits
@@ -183,6 +185,29 @@ class Daemon:
         with contextlib.suppress(OSError):  # not permitted: then it competes as an equal
             os.setpriority(os.PRIO_PROCESS, 0, self._config.daemon.nice)
 
+    def _divide(self) -> cgroups.Groups | None:
+        """Give daemon, jobs and burners control groups of their own, where one is delegated to the service."""
+        asked = self._config.cgroups
+        base = None
+        if asked.enabled and self._manager:
+            base = cgroups.delegated(_text("/proc/self/cgroup"), _text("/proc/self/mountinfo"))
+        if base is None:
+            return None
+        groups = cgroups.Groups(base)
+        shares = {
+            cgroups.DAEMON: cgroups.Share(asked.daemon_weight),
+            cgroups.JOBS: cgroups.Share(asked.jobs_weight, asked.jobs_memory),
+            cgroups.BURNERS: cgroups.Share(asked.burners_weight, asked.burners_memory),
+        }
+        try:
+            groups.settle(shares)
+        except OSError as why:
+            self._log.warning("no control groups of their own for jobs and burners", reason=str(why))
+            return None
+        groups.kill()  # nothing that an earlier daemon has left runs on
+        self._log.info("control groups", base=str(base), controllers=groups.controllers)
+        return groups
+
     def _build(self, config: Config, open_files: tuple[int, int]) -> Supervisor:
         clock, limits = self._clock, config.limits
         bus = Bus(clock.time, lambda bug: self._log.error("a bug in the daemon", listener=True, exc_info=bug))
@@ -197,6 +222,7 @@ class Daemon:
             max_idle=config.forkservers.max_idle,
             idle_seconds=config.forkservers.idle_seconds,
             open_files=open_files,
+            groups=self._groups,
         )
         sessions = Sessions(limit=limits.sessions, clock=clock, bus=bus, on_closed=self._session_closed)
         return Supervisor(
@@ -272,18 +298,18 @@ class Daemon:
         if self.state is DaemonState.STARTING:
             self.state = DaemonState.READY
             self._serving()
-        elif self._watchdog is not None:
-            self._notifier.notify(WATCHDOG=1)
+        else:
+            self._manager.alive()
 
     def _serving(self) -> None:
         assert self._selfcheck is not None  # noqa: S101 - it is what called
         endpoint = self._control.endpoint.url
         self._parts.bus.emit(DaemonReady(pid=os.getpid(), endpoint=endpoint))
-        self._notifier.notify(READY=1, STATUS=f"Serving at {endpoint}", MAINPID=os.getpid())
+        self._manager.ready(endpoint)
         self._ready({"pid": os.getpid(), "endpoint": endpoint})
         self._start_configured()
-        if self._watchdog is not None:
-            self._selfcheck.ask_every(self._watchdog / 3)
+        if self._manager.watchdog is not None:
+            self._selfcheck.ask_every(self._manager.watchdog / 3)
         else:
             self._clock.soon(self._selfcheck.close)
 
@@ -364,15 +390,38 @@ class Daemon:
     @property
     def supervised(self) -> bool:
         """Whether a service manager started it, and brings it back when it dies."""
-        return bool(self._notifier)
+        return bool(self._manager)
+
+    def _work(self) -> str:
+        """What is going on, in a few words; empty: nothing."""
+        parts = self._parts
+        pools = parts.pools.info()
+        counted = (
+            (sum(info.running for info in pools), "running", "running"),
+            (sum(info.queued for info in pools), "waiting", "waiting"),
+            (len(parts.burners.info()), "burner", "burners"),
+            (len(parts.processes.info()), "process", "processes"),
+        )
+        jobs = [f"{count} jobs {one}" if count > 1 else f"1 job {one}" for count, one, _ in counted[:2] if count]
+        rest = [f"{count} {many if count > 1 else one}" for count, one, many in counted[2:] if count]
+        return ", ".join((*jobs, *rest))
 
     def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Read the configuration file again, and apply what can be changed while running."""
+        self._manager.reloading()
+        try:
+            changed, needs_restart = self._apply_again()
+        except StokerError as why:
+            self._manager.reloaded(str(why.message))
+            raise
+        self._manager.reloaded()
+        return changed, needs_restart
+
+    def _apply_again(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         new = configuration.load_again(self._config, os.environ)
         changed, needs_restart = configuration.difference(self._config, new)
         if not changed:
             return (), ()
-        self._notifier.notify(RELOADING=1, STATUS="Reloading")
         for name, settings in _pool_settings(new).items():
             if name not in self._parts.pools:
                 self._parts.pools.create(name, settings)
@@ -380,7 +429,6 @@ class Daemon:
                 self._parts.pools.get(name).resize(settings.workers)
         self._config = self._parts.config = new
         self._parts.bus.emit(ConfigReloaded(changed=changed))
-        self._notifier.notify(READY=1, STATUS=f"Serving at {self._control.endpoint.url}")
         return changed, needs_restart
 
     def reload_on_signal(self) -> None:
@@ -436,7 +484,7 @@ class Daemon:
             self._parts.pools.hurry(seconds)
             return
         self.state = DaemonState.DRAINING
-        self._notifier.notify(STOPPING=1, STATUS="Letting running jobs end")
+        self._manager.stopping(seconds)
         self._parts.bus.emit(DaemonDraining(grace=seconds))
         # Load first, then what runs for others; the pool has its grace meanwhile. Answers leave all the while.
         endings: list[Promise[Any]] = [
@@ -451,6 +499,8 @@ class Daemon:
 
     def _close_store(self) -> None:
         """Whatever has ended is on disk before the daemon leaves, if the disk takes it."""
+        if self._groups is not None:
+            self._groups.kill()  # what has left its process group ends too
 
         def closed(done: Promise[None]) -> None:
             if done.error is not None:
@@ -478,6 +528,13 @@ class Daemon:
         self._direct.close()
         self._publisher.close()
         self._context.term()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _pool_settings(config: Config) -> dict[str, PoolSettings]:

@@ -1,7 +1,8 @@
-"""A machine with systemd to try the service on: booted per module, thrown away afterwards."""
+"""A machine with systemd to try the service on: booted once, thrown away afterwards."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
+import stoker
 from stoker.protocol import codec
 
 CHECKOUT = Path(__file__).parents[2]
@@ -59,6 +61,27 @@ class Machine:
             pytest.fail(f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}\n{self.journal()}")
         return (done.stdout + done.stderr).rstrip("\n")
 
+    def stoker(self, *words: str, check: bool = True) -> str:
+        """The command line of the installation inside."""
+        return self.run("/opt/stoker/bin/stoker", *words, check=check)
+
+    def code(self, *argv: str) -> int:
+        """The exit code of a command inside."""
+        whole = [str(BOX), "exec", str(self.state), *argv]
+        return subprocess.run(whole, capture_output=True, timeout=DEADLINE * 2, check=False).returncode
+
+    @contextlib.contextmanager
+    def drop_in(self, text: str, unit: str = "stokerd.service") -> Iterator[None]:
+        """A drop-in of the service for the length of a block."""
+        directory = f"/run/systemd/system/{unit}.d"
+        self.write(f"{directory}/test.conf", text)
+        self.run("systemctl", "daemon-reload")
+        try:
+            yield
+        finally:
+            self.run("rm", "-r", directory)
+            self.run("systemctl", "daemon-reload")
+
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
         inside = self.path(path)
@@ -72,6 +95,19 @@ class Machine:
     def show(self, name: str, unit: str = "stokerd.service") -> str:
         """One property of a unit."""
         return self.run("systemctl", "show", "--value", "--property", name, unit)
+
+    def members(self, below: str = "") -> list[int]:
+        """The processes in a cgroup of version 2 of the service, ``/jobs`` for instance, by the pids inside."""
+        found = []
+        if group := self.show("ControlGroup"):
+            for top in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup"):
+                path = f"{top}{group}{below}/cgroup.procs"
+                found += [int(pid) for pid in self.run("sh", "-c", f"cat {path} 2>&-", check=False).split()]
+        return found
+
+    def client(self, **options: Any) -> stoker.Client:
+        """A client outside, of the daemon inside."""
+        return stoker.Client(str(self.path("/run/stoker/control.sock")), **options)
 
     def journal(self, unit: str = "stokerd.service") -> str:
         """What systemd and the unit had to say."""
@@ -117,21 +153,35 @@ def installation() -> Iterator[Path]:
         shutil.rmtree(top)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine(installation) -> Iterator[Machine]:
-    """A booted systemd in which the service is installed and not started."""
+    """A booted systemd in which ``stoker service install`` has been run; the service is stopped.
+
+    Where this machine has cgroups of version 1, they are in it too: its controllers are there.
+    """
     state = Path(tempfile.mkdtemp(prefix="stoker-box-", dir="/run")) / "box"
     booted = Machine(state)
-    subprocess.run([str(BOX), "up", str(state)], check=True, timeout=DEADLINE * 2, stdout=subprocess.DEVNULL)
+    environ = {**os.environ, "CG": "hybrid"}
+    subprocess.run(
+        [str(BOX), "up", str(state)], check=True, timeout=DEADLINE * 2, stdout=subprocess.DEVNULL, env=environ
+    )
     try:
         booted.run("ln", "-s", str(installation), "/opt/stoker")
-        share = "/opt/stoker/share/stoker/systemd"
-        booted.run("sh", "-c", f"cp {share}/*.service {share}/*.socket /etc/systemd/system/")
-        booted.run("sh", "-c", f"cp {share}/user/* /etc/systemd/user/")
-        booted.run("systemd-sysusers", f"{share}/sysusers.d/stoker.conf")
-        booted.run("systemd-tmpfiles", "--create", f"{share}/tmpfiles.d/stoker.conf")
-        booted.run("systemctl", "daemon-reload")
+        booted.stoker("service", "install")
+        booted.run("systemctl", "stop", "stokerd.service")
         yield booted
     finally:
         subprocess.run([str(BOX), "kill", str(state)], check=True, timeout=DEADLINE * 2)
         state.parent.rmdir()
+
+
+UNITS = ("stokerd.socket", "stokerd-events.socket", "stokerd.service")
+
+
+@pytest.fixture
+def service(machine) -> Iterator[str]:
+    """The service, started; stopped and with a clean slate afterwards."""
+    machine.run("systemctl", "start", "stokerd.service")
+    yield "stokerd.service"
+    machine.run("systemctl", "stop", *UNITS)
+    machine.run("systemctl", "reset-failed", check=False)

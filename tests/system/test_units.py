@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
-INSTALLED = "/opt/stoker/bin/stokerd"
+INSTALLED = re.compile("/opt/stoker/bin/stoker(d?)")
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
@@ -21,9 +22,9 @@ def verify(tmp_path):
 
     def verified(directory: Path, *options: str) -> str:
         for unit in [*directory.glob("*.service"), *directory.glob("*.socket")]:
-            (tmp_path / unit.name).write_text(unit.read_text().replace(INSTALLED, "/bin/true"))
+            (tmp_path / unit.name).write_text(INSTALLED.sub("/bin/true", unit.read_text()))
         argv = ["systemd-analyze", *options, "--man=no", "--generators=no", "verify"]
-        units = sorted(str(unit) for unit in tmp_path.glob("stokerd*"))
+        units = sorted(str(unit) for unit in tmp_path.glob("stokerd*") if unit.is_file())
         assert units
         done = subprocess.run([*argv, *units], capture_output=True, text=True, timeout=60, check=False)
         return f"{done.returncode}: {done.stdout}{done.stderr}"
@@ -51,6 +52,38 @@ def test_verify_does_notice_a_mistake(verify, tmp_path):
     assert verify(broken) != "0: "
 
 
+@needs_systemd
+@pytest.mark.parametrize("name", ["relaxed-jobs", "tcp"])
+def test_verify_has_nothing_to_say_about_a_drop_in(verify, tmp_path, name):
+    drop_in = UNITS / "drop-ins" / f"{name}.conf"
+    if not drop_in.exists():
+        pytest.skip("not made yet")
+    (tmp_path / "stokerd.service.d").mkdir()
+    (tmp_path / "stokerd.service.d/10.conf").write_text(drop_in.read_text())
+    assert verify(UNITS) == "0: "
+
+
+@pytest.mark.parametrize("directory", [UNITS, UNITS / "user"])
+@pytest.mark.parametrize("name", ["stokerd.service", "stokerd.socket", "stokerd-events.socket"])
+def test_an_instance_is_the_plain_unit_with_other_directories(directory, name):
+    def settings(text):
+        return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+    first, _, kind = name.rpartition(".")
+    instance = (directory / f"{first}@.{kind}").read_text()
+    plain = settings(instance.replace("@%i", "").replace("Stoker %i", "Stoker").replace("-%i", ""))
+    own = {
+        "ExecStart=/opt/stoker/bin/stokerd --state-dir %h/.local/state/stoker": "ExecStart=/opt/stoker/bin/stokerd",
+        "RuntimeDirectory=stoker": "",
+        "RuntimeDirectoryMode=0700": "",
+        "RuntimeDirectoryPreserve=yes": "",
+        "ConfigurationDirectory=stoker": "",
+    }
+    if directory.name == "user":  # a user's plain daemon finds its directories without being told
+        plain = [changed for line in plain if (changed := own.get(line, line))]
+    assert plain == settings((directory / name).read_text())
+
+
 @pytest.mark.parametrize("directory", [UNITS, UNITS / "user"])
 def test_the_time_to_stop_is_longer_than_the_grace_of_the_jobs(directory):
     stop = next(
@@ -65,4 +98,4 @@ def test_the_time_to_stop_is_longer_than_the_grace_of_the_jobs(directory):
 def test_every_unit_says_what_it_is():
     for unit in [*UNITS.rglob("*.service"), *UNITS.rglob("*.socket")]:
         assert unit.read_text().startswith("# "), unit
-        assert "Description=Stoker: " in unit.read_text(), unit
+        assert re.search("^Description=Stoker( %i)?: ", unit.read_text(), re.MULTILINE), unit

@@ -190,6 +190,7 @@ class Crew:
             channel=True,
             page_bytes=PAGE_BYTES,
             nice=self._settings.nice,
+            load=True,
             cpus=() if core is None else (core,),
         )
         return Spinner(self._clock, self._forker, self._settings.environment, spec, self._order, self)

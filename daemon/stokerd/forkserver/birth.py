@@ -70,6 +70,9 @@ def _settle(
     _set_streams(*((next(given), next(given)) if order["capture"] else (None, None)))
     _close_all_but({0, 1, 2, failures} | _parent_sentinels() | {fd for fd in (channel, page) if fd is not None})
     resource.setrlimit(resource.RLIMIT_NOFILE, open_files)
+    if order["group"]:
+        with contextlib.suppress(OSError):  # in the forkserver's group it has another share, and works as well
+            Path(order["group"], "cgroup.procs").write_text("0", encoding="ascii")
     _set_priority(order["nice"], order["cpus"])
     prctl.set_name(order["name"])
     _forget_forkserver(order["name"])

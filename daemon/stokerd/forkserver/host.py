@@ -10,6 +10,7 @@ from typing import final
 from stoker.errors import ShuttingDown
 from stoker.protocol.models import Environment
 from stokerd.bus import Bus
+from stokerd.cgroups import BURNERS, JOBS, Groups
 from stokerd.child import Child, Exit, ForkSpec
 from stokerd.clock import Clock
 from stokerd.forkserver.launch import lent_packages
@@ -32,9 +33,10 @@ class ForkServers:
         idle_seconds: how long each of them is kept.
         start_seconds: how long an interpreter may take to start.
         open_files: soft and hard limit of descriptors that children get; None: this process's own.
+        groups: control groups for what is started here; None: it stays in the daemon's own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is one thing that its composition root knows
         self,
         clock: Clock,
         bus: Bus,
@@ -44,7 +46,9 @@ class ForkServers:
         idle_seconds: float = 300.0,
         start_seconds: float = 30.0,
         open_files: tuple[int, int] | None = None,
+        groups: Groups | None = None,
     ) -> None:
+        self._groups = groups
         self._open_files = open_files or resource.getrlimit(resource.RLIMIT_NOFILE)
         self._clock = clock
         self._bus = bus
@@ -78,7 +82,8 @@ class ForkServers:
         """
         if self._closing:
             raise ShuttingDown(f"cannot start {spec.name}: the daemon is stopping")
-        child = Offspring(next(self._numbers), spec, on_started, on_exit)
+        group = self._groups.directory(BURNERS) if self._groups is not None and spec.load else ""
+        child = Offspring(next(self._numbers), spec, on_started, on_exit, group)
         self._server_of(environment).fork(child)
         return child
 
@@ -114,7 +119,8 @@ class ForkServers:
             server = ForkServer(environment, self._clock, self._bus, self._childless, self._gone)
             self._current[key] = server
             self._all.add(server)
-            server.start(self._lend, self._start_seconds, self._open_files)
+            group = "" if self._groups is None else self._groups.directory(JOBS)
+            server.start(self._lend, self._start_seconds, self._open_files, group)
         return server
 
     def _childless(self, server: ForkServer) -> None:

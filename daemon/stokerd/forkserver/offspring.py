@@ -25,13 +25,14 @@ class Offspring:
         spec: what was ordered.
         on_started: see :meth:`stokerd.child.Forker.fork`.
         on_exit: likewise.
+        group: directory of the control group that it goes into; empty: the forkserver's.
 
     Raises:
         Unavailable: the system refuses descriptors or memory.
     """
 
-    __slots__ = ("_on_exit", "_on_started", "_send_signal", "channel", "ended", "given", "lent", "number", "output",
-                 "page", "pid", "spec")  # fmt: skip
+    __slots__ = ("_on_exit", "_on_started", "_send_signal", "channel", "ended", "given", "group", "lent", "number",
+                 "output", "page", "pid", "spec")  # fmt: skip
 
     def __init__(
         self,
@@ -39,8 +40,10 @@ class Offspring:
         spec: ForkSpec,
         on_started: Callable[[Child], None],
         on_exit: Callable[[Child, Exit], None],
+        group: str = "",
     ) -> None:
         self.number = number
+        self.group = group
         self.spec = spec
         self.pid: int | None = None
         self.channel: socket.socket | None = None
@@ -120,6 +123,7 @@ class Offspring:
             "capture": spec.capture or spec.pipes,
             "nice": spec.nice,
             "cpus": spec.cpus,
+            "group": self.group,
         }
 
     def ordered(self, send_signal: Callable[[int, int, bool], None]) -> None:

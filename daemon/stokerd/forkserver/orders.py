@@ -3,8 +3,9 @@
 The daemon orders:
 
 - ``{"do": "set-up", "path", "cwd", "lend", "open_files"}``, once, first;
-- ``{"do": "fork", "id", "target", "name", "args", "channel", "page", "capture", "nice", "cpus"}`` with, in this
-  order and where asked for, the descriptors of channel, page, stdout and stderr;
+- ``{"do": "fork", "id", "target", "name", "args", "channel", "page", "capture", "nice", "cpus", "group"}`` with, in
+  this order and where asked for, the descriptors of channel, page, stdout and stderr; ``group`` is the directory of
+  the control group that it belongs to, empty for the forkserver's own;
 - ``{"do": "signal", "id", "signum", "group"}``;
 - ``{"do": "retire"}``: end as soon as there is no child.
 

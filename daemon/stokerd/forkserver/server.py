@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from stoker.protocol.events import ForkserverEnded, ForkserverStarted
 from stoker.protocol.models import Environment
 from stoker.protocol.states import FORKSERVER_MOVES, ForkserverEvent, ForkserverState, step
 from stokerd.bus import Bus
+from stokerd.cgroups import enter
 from stokerd.child import Exit
 from stokerd.clock import Clock, Timer
 from stokerd.forkserver.launch import Interpreter, why_not
@@ -63,13 +65,14 @@ class ForkServer:
         """Whether it takes orders to fork."""
         return self.state in {ForkserverState.STARTING, ForkserverState.READY}
 
-    def start(self, lend: Mapping[str, str], patience: float, open_files: tuple[int, int]) -> None:
+    def start(self, lend: Mapping[str, str], patience: float, open_files: tuple[int, int], group: str = "") -> None:
         """Execute it. That it can't be executed is told to the children that are ordered.
 
         Args:
             lend: packages that children may borrow, see :mod:`stokerd.forkserver.borrowed`.
             patience: seconds within which it has to be ready, else it is killed.
             open_files: soft and hard limit of descriptors that its children get.
+            group: directory of the control group that it goes into, and its children with it; empty: it stays.
         """
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -81,6 +84,9 @@ class ForkServer:
             self._scarce = isinstance(why, OSError) and why.errno in SCARCE
             self._clock.soon(self._end)
             return
+        if group:
+            with contextlib.suppress(OSError):  # it has ended already, or the group is gone: no reason not to work
+                enter(group, self._interpreter.pid)
         self._clock.watch(self._interpreter.pidfd, self._exited)
         self._impatience = self._clock.later(patience, self._too_late, patience)
         environment = self.environment

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stokerd.cgroups import DAEMON
+
 VMSTAT = Path("/proc/vmstat")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -53,7 +55,9 @@ def _sources() -> tuple[Path, ...]:
         _, controllers, path = line.split(":", 2)
         relative = path.lstrip("/")
         if not controllers:
-            found.append(CGROUPS / relative / "memory.events")
+            own = CGROUPS / relative
+            # the jobs' group lies beside the daemon's; what happens in either is counted in the one above
+            found.append((own.parent if own.name == DAEMON else own) / "memory.events")
         elif "memory" in controllers.split(","):
             found.append(CGROUPS / "memory" / relative / "memory.oom_control")
     return (*(path for path in found if path.exists() and "oom_kill " in _text(path)), VMSTAT)

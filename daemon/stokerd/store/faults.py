@@ -12,7 +12,7 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from stoker.errors import StokerError, StoreUnusable
+from stoker.errors import StokerError, StoreFull, StoreUnusable
 
 
 class Fault(NamedTuple):
@@ -97,7 +97,11 @@ def unusable(error: BaseException, file: Path) -> StokerError:
     if isinstance(error, StokerError):
         return error
     fault = describe(error, file)
-    return StoreUnusable(f"the store of durable jobs cannot be used: {fault.reason}", hint=fault.hint)
+    message = f"the store of durable jobs cannot be used: {fault.reason}"
+    full = (isinstance(error, OSError) and error.errno in _NO_SPACE) or primary_code(error) == sqlite3.SQLITE_FULL
+    if full:  # "goes on by itself" is said of a daemon that runs
+        return StoreFull(message, hint="free some space and start it again; a service is started again by itself")
+    return StoreUnusable(message, hint=fault.hint)
 
 
 def _describe_system(error: OSError, file: Path) -> Fault:
@@ -107,7 +111,9 @@ def _describe_system(error: OSError, file: Path) -> Fault:
         full = text.format(folder=file.parent)  # the same words whichever file met it first
         return Fault(full if error.errno == errno.ENOSPC else f"{file.parent} may not grow: {what}", hint)
     file = Path(os.fsdecode(error.filename)) if error.filename else file
-    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+    if error.errno == errno.EROFS:
+        return Fault(f"{file} cannot be written: {what}", "mount it writable, or put daemon.state_dir elsewhere")
+    if error.errno in {errno.EACCES, errno.EPERM}:
         return Fault(f"{file} cannot be written: {what}", "give the daemon's user write access to the folder")
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return Fault(f"{file} cannot be opened: {what}", "raise the limit of open files")

@@ -141,7 +141,7 @@ def test_a_read_only_file_system_is_refused(tmp_path) -> None:
     with mounted(tmp_path / "mount", "ro,size=1m") as mount:
         error = refusal(mount / "state")
     assert "Read-only file system" in error.message
-    assert "write access" in error.hint
+    assert "writable" in error.hint
 
 
 @pytest.mark.skipif(ROOT, reason="root may write everywhere")

@@ -1,0 +1,1 @@
+"""Stoker as a service of systemd: which files that takes, and having systemd take them up."""
