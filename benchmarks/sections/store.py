@@ -1,29 +1,28 @@
-"""What durability costs: ``python -m benchmarks.store [--folder DIR] [--seconds 2] [--json]``.
-
-The floor first: how often this disk can be made to keep a few hundred bytes (a write and an fdatasync, the least that
-any durable record costs). Then one accept at a time on an idle store, to be held against the floor. Then groups of
-several sizes, one group at a time, beside a loop thread that rests and beside one that does not. ``--folder`` is to be
-on the disk that is meant; on a tmpfs it shows what the processor's part is.
+"""What durability costs, without the daemon around it. The floor is how often this disk can be made to keep 200
+bytes: a write and an `fdatasync`. Then one accept at a time on an idle store, to be held against the floor; then
+groups of several sizes, one at a time, beside a loop thread that rests and beside one that does not. It says what
+the disk under the temporary directory does: on a tmpfs, what the processor's part is.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import os
 import select
-import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Measure
+from benchmarks.peers.peer import percentiles
+from benchmarks.run import Run
 from stokerd.promise import Promise
 from stokerd.store.records import Accepted, Move
 from stokerd.store.store import Store
 
+TITLE = "The store"
+FLOOR = "floor: write + fdatasync"
 SIZES = (1, 50, 500)
 BUSY = 40_000
 """Additions between two looks: about half a millisecond, a turn of a loop that has much to do."""
@@ -89,13 +88,13 @@ class Bench:
         self._store.open()
         self._ids = itertools.count(1)
 
-    def moves(self, size: int, *, busy: bool) -> tuple[float, float]:
-        """Commits and rows per second."""
+    def moves(self, size: int, *, busy: bool) -> float:
+        """Rows per second."""
         group = [move(1)] * size
         return self._rates(size, lambda: self._store.move(group), busy=busy)
 
-    def accepts(self, size: int, *, busy: bool) -> tuple[float, float]:
-        """Commits and rows per second, each row a batch of one job in a call of its own."""
+    def accepts(self, size: int, *, busy: bool) -> float:
+        """Rows per second, each a batch of one job in a call of its own."""
 
         def hand_over() -> Promise[None]:
             return [self._store.accept([batch(next(self._ids))]) for _ in range(size)][-1]
@@ -115,56 +114,35 @@ class Bench:
         """All on disk."""
         self._clock.until(self._store.close())
 
-    def _rates(self, size: int, hand_over: Callable[[], Promise[None]], *, busy: bool) -> tuple[float, float]:
+    def _rates(self, size: int, hand_over: Callable[[], Promise[None]], *, busy: bool) -> float:
         groups = 0
         begin = time.perf_counter()
         while (taken := time.perf_counter() - begin) < self._seconds:
             self._clock.until(hand_over(), busy=busy)
             groups += 1
-        return groups / taken, groups * size / taken
+        return groups * size / taken
 
 
-def measure(folder: Path, seconds: float) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    syncs = floor(folder, seconds)
-    found.append({"what": "floor: write + fdatasync", "per_s": len(syncs) / sum(syncs), **spread(syncs)})
+def run(run: Run) -> list[Measure]:
+    folder = run.folder()
+    folder.mkdir()
+    seconds = 0.4 * run.plan.seconds
+    rows, commits = Measure("records", "/s", "higher"), Measure("one record on disk, p50", "s")
+    late = Measure("one record on disk, p99", "s")
+
+    def note_down(name: str, taken: list[float]) -> None:
+        found = percentiles(taken)
+        commits.blocks.setdefault(name, []).append(found["p50"])
+        late.blocks.setdefault(name, []).append(found.get("p99"))
+
     bench = Bench(folder, seconds)
-    single = bench.latencies()
-    found.append({"what": "accept, one at a time", "per_s": len(single) / sum(single), **spread(single)})
-    for busy in (False, True):
-        for name, run in (("moves", bench.moves), ("accepts", bench.accepts)):
-            for size in SIZES:
-                commits, rows = run(size, busy=busy)
-                what = f"{name} in groups of {size}" + (", loop busy" if busy else "")
-                found.append({"what": what, "per_s": commits, "rows_per_s": rows})
+    for _ in range(run.plan.rounds):
+        note_down(FLOOR, floor(folder, seconds))
+        note_down("Stoker's store", bench.latencies())
+        for busy, (name, rate), size in itertools.product(
+            (False, True), (("moves", bench.moves), ("accepts", bench.accepts)), SIZES
+        ):
+            what = f"{name} in groups of {size}" + (", loop busy" if busy else "")
+            rows.blocks.setdefault(what, []).append(rate(size, busy=busy))
     bench.close()
-    return found
-
-
-def spread(taken: list[float]) -> dict[str, float]:
-    """Milliseconds."""
-    hundredths = statistics.quantiles(taken, n=100)
-    return {"p50_ms": 1000 * hundredths[49], "p99_ms": 1000 * hundredths[98]}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where to make a folder for it; default: the current directory")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each figure (default 1)")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stoker-bench-", dir=options.folder or Path.cwd()) as folder:
-        found = measure(Path(folder), options.seconds)
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    print(f"{'':<42} {'commits/s':>10} {'rows/s':>10} {'p50 ms':>8} {'p99 ms':>8}")
-    for one in found:
-        figures = [f"{one[name]:,.{digits}f}" if name in one else "" for name, digits in COLUMNS]
-        print(f"{one['what']:<42} {figures[0]:>10} {figures[1]:>10} {figures[2]:>8} {figures[3]:>8}")
-
-
-COLUMNS = (("per_s", 0), ("rows_per_s", 0), ("p50_ms", 2), ("p99_ms", 2))
-
-if __name__ == "__main__":
-    main()
+    return [commits, late, rows]

@@ -1,0 +1,1 @@
+"""How burners are watched, and who else burns."""
