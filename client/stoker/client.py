@@ -30,9 +30,13 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
         reconnect: seconds for which requests wait for a daemon that went away; None: ``STOKER_RECONNECT``, else a
             minute for one that a service manager brings back, else not at all. What may have been done already is
             asked again only if that is safe.
+        key: for tcp, this client's key: a file, a name in the directory of keys, or the secret key itself; None:
+            ``STOKER_KEY``, else ``client.key_secret`` in the directory of keys (``~/.config/stoker/keys``).
+        server_key: for tcp, the daemon's public key, likewise; None: ``STOKER_SERVER_KEY``, else ``HOST:PORT.key``
+            or ``server.key`` there.
 
     Raises:
-        NobodyListening, PermissionRefused, BadEndpoint: why the daemon cannot be reached.
+        NobodyListening, PermissionRefused, HandshakeFailed, BadKey, BadEndpoint: why the daemon cannot be reached.
         StartFailed: a private daemon did not come up.
     """
 
@@ -43,6 +47,8 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
         timeout: float | None = None,
         autostart: bool | None = None,
         reconnect: float | None = None,
+        key: str | None = None,
+        server_key: str | None = None,
     ) -> None:
         from stoker.autostart import locate
 
@@ -52,7 +58,12 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
             "pid": os.getpid(),
             "environment": environment.of_library(),
         }
-        self.connection = Connection(url, hello=hello, timeout=timeout, reconnect=reconnect)
+        keys = None
+        if url.startswith("tcp://"):
+            from stoker.credentials import find
+
+            keys = find(url, key, server_key, os.environ)
+        self.connection = Connection(url, hello=hello, timeout=timeout, reconnect=reconnect, credentials=keys)
         super().__init__(Outbox(self.connection), Packer(), {})
 
     @property
@@ -126,6 +137,10 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
 
     def __reduce__(self) -> Any:
         # a client that travels to a worker becomes a client of the same daemon there
+        if self.connection.credentials is not None:  # whose keys stay here
+            from stoker.default import client_at
+
+            return client_at, (self.connection.url,)
         return Client, (self.connection.url,)
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 TWICE = frozenset(
     (
         *("ping", "status", "figures", "jobs", "wait", "result", "logs", "events", "config", "room", "queue.size"),
-        *("cancel", "stop", "set", "limit", "drain", "reload"),
+        *("cancel", "stop", "set", "limit", "drain", "reload", "keys"),
     )
 )
 """Methods that have the same effect whether they are asked once or twice."""

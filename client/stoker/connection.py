@@ -28,7 +28,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stoker import local
 from stoker.comeback import ABSENT, PATIENCE, Comeback, patience_of
@@ -45,6 +45,9 @@ from stoker.pump import Pump
 from stoker.refusal import probe
 from stoker.session import Completion, Exchange, Session
 from stoker.turns import Slot, Turns
+
+if TYPE_CHECKING:
+    from stoker.credentials import Credentials
 
 GREETING_DEADLINE = 30.0
 """Seconds within which a daemon must answer ``hello``."""
@@ -80,7 +83,7 @@ class Link(Protocol):
     def close(self, linger: int = ...) -> None: ...  # noqa: D102
 
 
-def reach(url: str) -> Link:
+def reach(url: str, credentials: Credentials | None = None) -> Link:
     """A link to the daemon at ``url``: the direct channel where there is one, else ZeroMQ.
 
     Raises:
@@ -102,7 +105,7 @@ def reach(url: str) -> Link:
             raise why
     from stoker.link import Link as ZmqLink
 
-    return ZmqLink(url, timeout=CONNECTING)
+    return ZmqLink(url, timeout=CONNECTING, credentials=credentials)
 
 
 class Gathered(Protocol):
@@ -138,6 +141,7 @@ class Connection:
         timeout: seconds that a call may take unless it says otherwise; None: for ever.
         reconnect: seconds for which a daemon that went away is waited for; None: what ``STOKER_RECONNECT`` says, else
             a minute where a service manager brings it back, else not at all.
+        credentials: the keys for tcp; None: those that :func:`stoker.credentials.find` finds.
 
     Raises:
         ConnectionFailed: see :func:`stoker.refusal.explain`.
@@ -151,8 +155,16 @@ class Connection:
         hello: dict[str, Any] | None = None,
         timeout: float | None = None,
         reconnect: float | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.url = url
+        if url.startswith("tcp://"):
+            from stoker.credentials import find
+
+            credentials = credentials or find(url, None, None, os.environ)
+            if hello is not None:  # its process, directories and variables are another machine's
+                hello = {**hello, "pid": None, "environment": None, "pushes": True}
+        self.credentials = credentials
         self.timeout = timeout
         self.on_away: Callable[[StokerError], object] | None = None
         """Told, once per loss, that the daemon went away and is waited for."""
@@ -530,7 +542,7 @@ class Connection:
             self._check_loss(self._link)
         if self._link is None:
             self._note_greeting()
-            self._link = reach(self.url)
+            self._link = reach(self.url, self.credentials)
             self.generation += 1
             if self._hello is not None:
                 self._greeting = greeting = Exchange()

@@ -399,11 +399,18 @@ class IllegalMove(StokerError):
     code = "illegal-move"
 
 
-class Forbidden(StokerError):
-    """The caller's role does not allow this."""
+class PermissionDenied(StokerError):
+    """The caller's role, or what the configuration allows anybody, does not include this."""
 
-    code = "forbidden"
+    code = "permission-denied"
     exit_code = EXIT_PERMISSION
+
+
+class BadKey(StokerError):
+    """A key, or a file of keys, is missing, not one, or readable by others."""
+
+    code = "bad-key"
+    exit_code = EXIT_CONFIG
 
 
 class ConfigError(StokerError):
@@ -460,6 +467,13 @@ class PermissionRefused(ConnectionFailed):
 
     code = "permission-refused"
     exit_code = EXIT_PERMISSION
+
+
+class HandshakeFailed(ConnectionFailed):
+    """Something listens there, and does not take this client for one of its own: no CURVE, or another server's key."""
+
+    code = "handshake-failed"
+    exit_code = EXIT_UNREACHABLE
 
 
 class DaemonLost(ConnectionFailed):

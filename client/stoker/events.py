@@ -14,6 +14,7 @@ import zmq
 from stoker.errors import ConnectionClosed, DeadlineExceeded, MalformedMessage
 from stoker.link import Link
 from stoker.protocol.codec import Frame, unpack
+from stoker.protocol.endpoint import parse
 
 if TYPE_CHECKING:
     from stoker.connection import Connection
@@ -59,7 +60,8 @@ class Listener:
         start, _ = connection.call("events", {"limit": 1})
         self._seq: int = start["seq"]
         greeting = connection.greeting or connection.call("hello", {})[0]
-        self._link: Link | None = Link(greeting["events"], kind=zmq.SUB, topics=topics or ("",))
+        where = greeting["events"] or parse(connection.url).events
+        self._link: Link | None = Link(where, kind=zmq.SUB, topics=topics or ("",), credentials=connection.credentials)
         self._settle_in(self._link)
         early, _ = connection.call("events", {"after": self._seq, "limit": 10_000})
         self._ready = deque(self._from_memory(early))

@@ -29,10 +29,18 @@ from typing import Any
 
 import zmq
 
-from stoker.errors import BadEndpoint, ConnectionFailed, DaemonLost, NobodyListening, PermissionRefused
+from stoker.credentials import Credentials
+from stoker.errors import (
+    BadEndpoint,
+    ConnectionFailed,
+    DaemonLost,
+    HandshakeFailed,
+    NobodyListening,
+    PermissionRefused,
+)
 from stoker.interrupts import HELD_BACK
 from stoker.protocol.codec import Frame
-from stoker.refusal import explain, lost, too_slow
+from stoker.refusal import explain, too_slow
 
 LINGER = 500
 """Milliseconds that closing a socket, or the end of the process, waits for what is not yet sent."""
@@ -44,13 +52,28 @@ _NEVER = 2**31 - 1
 _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 _POLLIN, _NOBLOCK, _SNDMORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.SNDMORE)
 _CONNECTED, _HANDSHAKEN = int(zmq.EVENT_CONNECTED), int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-_LOSSES: dict[int, tuple[type[ConnectionFailed], str]] = {
-    int(zmq.EVENT_DISCONNECTED): (DaemonLost, "the daemon at {} went away"),
-    int(zmq.EVENT_CONNECT_RETRIED): (NobodyListening, "nobody listens at {} any more"),
-    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): (DaemonLost, "the peer at {} hung up during the handshake"),
-    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (BadEndpoint, "what listens at {} does not speak ZeroMQ as expected"),
-    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (PermissionRefused, "the daemon at {} does not accept this client's key"),
+_SEE_LOG = "see its log; `stoker up` starts one"
+_LOSSES: dict[int, tuple[type[ConnectionFailed], str, str]] = {
+    int(zmq.EVENT_DISCONNECTED): (DaemonLost, "the daemon at {} went away", _SEE_LOG),
+    int(zmq.EVENT_CONNECT_RETRIED): (NobodyListening, "nobody listens at {} any more", _SEE_LOG),
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): (
+        HandshakeFailed,
+        "the peer at {} hung up during the handshake",
+        "is it a daemon, and is the server key its own? compare with server.key in its directory of keys",
+    ),
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (
+        HandshakeFailed,
+        "what listens at {} does not speak ZeroMQ with CURVE as expected",
+        "is it the port of `daemon.tcp`?",
+    ),
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
+        PermissionRefused,
+        "the daemon at {} does not accept this client's key",
+        "have it authorized on the daemon's machine: `stoker key authorize`",
+    ),
 }
+BEAT, BEAT_TIMEOUT = 5_000, 15_000
+"""Milliseconds between pings of libzmq's own over tcp, and without an answer after which the daemon is lost."""
 _WATCHED = sum(_LOSSES) | _CONNECTED | _HANDSHAKEN
 
 _MAIN = threading.main_thread().ident
@@ -75,6 +98,7 @@ class Link:
         timeout: seconds that connecting may take.
         kind: ``zmq.DEALER`` or ``zmq.SUB``.
         topics: for SUB, what to subscribe to.
+        credentials: the keys for tcp.
 
     Raises:
         ConnectionFailed: see :func:`stoker.refusal.explain`.
@@ -85,13 +109,24 @@ class Link:
     unsent = False
     """libzmq has a thread that sends what waits."""
 
-    def __init__(self, url: str, *, timeout: float = 5.0, kind: int = zmq.DEALER, topics: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 5.0,
+        kind: int = zmq.DEALER,
+        topics: Sequence[str] = (),
+        credentials: Credentials | None = None,
+    ) -> None:
         self.url = url
         self.inbox: list[bytes] = []
         # kept from one time to the next: should a handler raise as soon as signals are held back, it is put back
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._holding = False
         self._socket = _open(kind)
+        self._secure = credentials is not None
+        if credentials is not None:
+            _lock_up(self._socket, credentials)
         self._monitor = _watch(self._socket)
         # the compiled methods under pyzmq's Python ones
         base: Any = super(zmq.Socket, self._socket)
@@ -125,9 +160,11 @@ class Link:
         poll.register(self.monitor_fd, select.POLLIN)
         deadline = time.monotonic() + timeout
         while True:
-            if self.loss() is not None:
+            if (why := self.loss()) is not None:
+                if isinstance(why, HandshakeFailed | PermissionRefused):
+                    raise why
                 raise explain(self.url, max(deadline - time.monotonic(), 0.1))
-            if self.connected:
+            if self.handshaken or (self.connected and not self._secure):
                 return
             if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
                 raise too_slow(self.url)
@@ -203,8 +240,10 @@ class Link:
             elif event == _HANDSHAKEN:
                 self.handshaken = True
             elif event in _LOSSES:
-                kind, message = _LOSSES[event]
-                return lost(kind, message.format(self.url))
+                kind, message, hint = _LOSSES[event]
+                if kind is HandshakeFailed and not self._secure:  # it is about to come, or about to go
+                    kind, hint = DaemonLost, _SEE_LOG
+                return kind(message.format(self.url), hint=hint)
         return None
 
     def abandon(self) -> None:
@@ -230,6 +269,14 @@ def _open(kind: int) -> zmq.Socket[bytes]:
     opened.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
     opened.setsockopt(zmq.IPV6, 1)
     return opened
+
+
+def _lock_up(socket: zmq.Socket[bytes], credentials: Credentials) -> None:
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, credentials.public.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, credentials.secret.encode())
+    socket.setsockopt(zmq.CURVE_SERVERKEY, credentials.server.encode())
+    socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, BEAT_TIMEOUT)
 
 
 def _watch(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:

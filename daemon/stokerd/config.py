@@ -25,6 +25,7 @@ from stokerd.config_tables import (
     LimitsConfig,
     PoolConfig,
     ProcessConfig,
+    SecurityConfig,
     Tables,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "LimitsConfig",
     "PoolConfig",
     "ProcessConfig",
+    "SecurityConfig",
     "as_map",
     "difference",
     "load",
@@ -84,7 +86,9 @@ def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, 
         traces=traces,
     )
     daemon = _resolved(msgspec.structs.replace(config.daemon, **kept), environ, overridden="socket" in kept)
-    return msgspec.structs.replace(config, daemon=daemon, pool={"default": PoolConfig()} | config.pool)
+    security = msgspec.structs.replace(config.security, keys_dir=_keys_dir(config.security.keys_dir, environ))
+    pools = {"default": PoolConfig()} | config.pool
+    return msgspec.structs.replace(config, daemon=daemon, security=security, pool=pools)
 
 
 def load_again(config: Config, environ: Mapping[str, str]) -> Config:
@@ -98,6 +102,12 @@ def _source(environ: Mapping[str, str]) -> Path | None:
     directory = environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
     usual = Path(directory) / "config.toml" if directory else Path(endpoint.user_config(environ))
     return usual if os.path.lexists(usual) else None
+
+
+def _keys_dir(given: str, environ: Mapping[str, str]) -> str:
+    directory = environ.get("CONFIGURATION_DIRECTORY", "").split(":")[0]
+    beside = f"{directory}/config.toml" if directory else endpoint.user_config(environ)
+    return given or f"{beside.removesuffix('/config.toml')}/keys"
 
 
 def _resolved(daemon: DaemonConfig, environ: Mapping[str, str], *, overridden: bool) -> DaemonConfig:
@@ -143,13 +153,10 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         given = [key for key in loads.PARAMETERS if getattr(burner, key)]
         if wrong := loads.why_not(burner.generator, given):
             yield file.problem(("burner", name, "generator"), *wrong)
-    if tables.daemon.socket:
-        try:
-            endpoint.parse(tables.daemon.socket)
-        except BadEndpoint as why:
-            yield file.problem(("daemon", "socket"), why.message, why.hint)
-    for path in (("daemon", "state_dir"), *(("process", name, "cwd") for name in tables.process)):
-        value = tables.daemon.state_dir if path[0] == "daemon" else tables.process[path[1]].cwd
+    yield from _endpoints(file, tables)
+    yield from _allowed(file, tables)
+    paths = {("daemon", "state_dir"): tables.daemon.state_dir, ("security", "keys_dir"): tables.security.keys_dir}
+    for path, value in (paths | {("process", name, "cwd"): each.cwd for name, each in tables.process.items()}).items():
         if value and not value.startswith("/"):
             yield file.problem(path, f"{value!r} is not an absolute path", "start it with /")
     yield from _work_of_processes(file, tables)
@@ -162,6 +169,40 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         for name in names:
             if (first := owner.setdefault(name, kind)) != kind:
                 yield file.problem((kind, name), f"the name {name!r} belongs to a {first} already", "choose another")
+
+
+def _endpoints(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
+    for key, value in (("socket", tables.daemon.socket), ("tcp", tables.daemon.tcp)):
+        try:
+            remote = value and endpoint.parse(value).path is None
+        except BadEndpoint as why:
+            yield file.problem(("daemon", key), why.message, why.hint)
+            continue
+        if value and key == "socket" and remote:
+            hint = f'keep the path, and write tcp = "{value}" for remote clients with keys'
+            yield file.problem(("daemon", key), "the control socket is a path, and not tcp", hint)
+        elif value and key == "tcp" and not remote:
+            yield file.problem(("daemon", key), f"{value!r} is not a tcp endpoint", "write tcp://HOST:PORT")
+
+
+def _allowed(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
+    """A list that one can get around is worse than none."""
+    security = tables.security
+    everything = ("*",)
+    if security.allow_functions == everything:
+        return
+    for key, open_ in (
+        ("pickle", security.pickle),
+        ("environments", security.environments),
+        ("allow_commands", security.allow_commands == everything),
+    ):
+        if open_:
+            way = {"pickle": "pickle = false", "environments": "environments = false"}.get(key, "allow_commands = []")
+            yield file.problem(
+                ("security", "allow_functions"),
+                f"it keeps nobody from calling anything while `{key}` is open",
+                f"write {way} as well",
+            )
 
 
 def _work_of_processes(file: ConfigFile, tables: Tables) -> Iterator[Problem]:

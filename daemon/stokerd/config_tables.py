@@ -22,6 +22,8 @@ Room = Annotated[int, Meta(ge=0, le=1 << 50, extra={"unit": "bytes"})]
 Weight = Annotated[int, Meta(ge=1, le=10_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Mode = Annotated[str, Meta(pattern=r"^0?[0-7]{3}$", description='octal permissions in quotes, such as "0660"')]
+ModeOrNone = Annotated[str, Meta(pattern=r"^(0?[0-7]{3})?$", description='octal permissions such as "0666", or ""')]
+Patterns = tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...]
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,10 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             the user's own endpoint.
         mode: permissions of the sockets, octal.
         group: group that owns the sockets; empty: the daemon's own.
+        status_mode: permissions of the status socket, on which everybody has the role ``observe``, and of the event
+            socket; empty: there is no status socket.
+        tcp: where to listen for remote clients, which need a key: ``tcp://HOST:PORT``, events at the next port; empty:
+            nowhere.
         state_dir: where what must outlive the daemon is kept; empty: the service's or the user's state directory.
         log_level: what is logged: this and what is worse.
         log_format: ``auto`` is ``console`` on a terminal, else ``json``.
@@ -43,12 +49,36 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     socket: str = ""
     mode: Mode = "0600"
     group: str = ""
+    status_mode: ModeOrNone = ""
+    tcp: str = ""
     state_dir: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     shutdown_grace: Seconds = 10.0
     idle_exit: Seconds = 0.0
     nice: Nice = -5
+
+
+class SecurityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[security]``: who may do what.
+
+    Args:
+        keys_dir: the keys for tcp; empty: ``keys`` in the service's or the user's configuration directory.
+        peer_role: the role on the control socket of users other than root and the daemon's own.
+        admins: users who are ``admin`` there, by name or number.
+        allow_functions: which functions may be called, as patterns of ``package.module:function``.
+        allow_commands: which programs may be run, as patterns of the first word of a command.
+        pickle: whether pickled functions and arguments are taken.
+        environments: whether clients may bring interpreter, directory, ``sys.path`` and variables of their own.
+    """
+
+    keys_dir: str = ""
+    peer_role: Literal["observe", "submit", "admin"] = "submit"
+    admins: Patterns = ()
+    allow_functions: Patterns = ("*",)
+    allow_commands: Patterns = ("*",)
+    pickle: bool = True
+    environments: bool = True
 
 
 class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -252,6 +282,7 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The tables of the file."""
 
     daemon: DaemonConfig = DaemonConfig()
+    security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     pool: dict[str, PoolConfig] = {}
     burners: BurnersConfig = BurnersConfig()

@@ -20,6 +20,8 @@ from stoker.errors import ShuttingDown, StokerError
 from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady, StoreChanged
 from stoker.protocol.loads import PARAMETERS
 from stoker.protocol.models import DaemonInfo, Environment
+from stoker.protocol.requests import KeysReply
+from stoker.protocol.roles import Role
 from stoker.protocol.states import DaemonState
 from stokerd import cgroups, systemd
 from stokerd import config as configuration
@@ -27,6 +29,7 @@ from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
 from stokerd.clock import LoopClock
 from stokerd.config import Config
+from stokerd.control.auth import Users
 from stokerd.control.caller import Session
 from stokerd.control.direct import DirectServer
 from stokerd.control.dispatch import Dispatcher, Handler
@@ -39,6 +42,7 @@ from stokerd.control.handlers import processes as process_handlers
 from stokerd.control.jobspec import interpreter
 from stokerd.control.listener import Listeners, open_all
 from stokerd.control.publisher import Publisher
+from stokerd.control.remote import Remote
 from stokerd.control.selfcheck import SelfCheck
 from stokerd.control.server import Server
 from stokerd.control.sessions import Sessions
@@ -143,7 +147,7 @@ class Daemon:
     ) -> None:
         self.state = DaemonState.STARTING
         self._config, self._clock, self._ready, self._ended = config, clock, ready, ended
-        self._control, self._events, direct = listeners
+        self._control, self._events, direct, self._status = listeners
         self._boot_id = uuid.uuid4().hex
         self._started = clock.monotonic()
         self._manager = ServiceManager(os.environ, self._work)
@@ -154,9 +158,15 @@ class Daemon:
         open_files = raise_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         limits = config.limits
-        self._server = Server(self._context, clock, largest_frame=MAX_FRAME * limits.message_bytes)
+        largest = MAX_FRAME * limits.message_bytes
+        self._users = Users(config.security)
+        self._remote = Remote(self._context, clock, config, largest) if config.daemon.tcp else None
+        self._server = Server(self._context, clock, largest_frame=largest)
+        self._observed: Server | None = None
+        if self._status is not None:
+            self._observed = Server(self._context, clock, largest_frame=largest, place="status", role=Role.OBSERVE)
         self._direct = DirectServer(None if direct is None else direct.fd, clock, limits)
-        self._publisher = Publisher(self._context, clock)
+        self._publisher = Publisher(self._context, clock, self._events.adopt)
         self._store: Store | None = None
         if config.store.enabled:
             self._store = Store(
@@ -215,6 +225,8 @@ class Daemon:
         # Commit, then emit, then reply: listeners only listen, and the order among them does not matter.
         for listener in (journal.note, EventLog().note, self._publisher.publish):
             bus.listen(listener)
+        if self._remote is not None:
+            bus.listen(self._remote.publish)
         forker = ForkServers(
             clock,
             bus,
@@ -224,7 +236,13 @@ class Daemon:
             open_files=open_files,
             groups=self._groups,
         )
-        sessions = Sessions(limit=limits.sessions, clock=clock, bus=bus, on_closed=self._session_closed)
+        sessions = Sessions(
+            limit=limits.sessions,
+            role_of=self._users.role_of,
+            clock=clock,
+            bus=bus,
+            on_closed=self._session_closed,
+        )
         return Supervisor(
             config=config,
             clock=clock,
@@ -282,10 +300,13 @@ class Daemon:
         if left := self._parts.pools.recover():
             self._log.info("jobs that the last daemon left are taken up", jobs=left)
         self._control.adopt(self._server.socket)
-        self._events.adopt(self._publisher.socket)
+        self._publisher.open()
         self._publisher.serve()
-        self._server.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
-        self._direct.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
+        if self._status is not None and self._observed is not None:
+            self._status.adopt(self._observed.socket)
+        for server in (self._server, self._observed, self._direct, self._remote):
+            if server is not None:
+                server.serve(self._parts.sessions, self._dispatcher, self._idle.touch)
         self._selfcheck = SelfCheck(self._context, self._clock, self._control.endpoint.url, self._answered)
         self._selfcheck.ask()
         # What exists now lives as long as the daemon: the collector need not look at it again and again. Most of
@@ -407,7 +428,9 @@ class Daemon:
         return ", ".join((*jobs, *rest))
 
     def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Read the configuration file again, and apply what can be changed while running."""
+        """Read the configuration file again, and apply what can be changed while running; keys are read again too."""
+        if self._remote is not None:
+            self._remote.refresh()
         self._manager.reloading()
         try:
             changed, needs_restart = self._apply_again()
@@ -437,6 +460,13 @@ class Daemon:
             self.reload()
         except StokerError as why:
             self._log.error("the configuration is not valid and was not applied", error=str(why))
+
+    def keys(self) -> KeysReply:
+        """Who may connect over tcp, read again; whoever may not any more is out."""
+        if self._remote is None:
+            return KeysReply(directory=self._config.security.keys_dir)
+        self._remote.refresh()
+        return KeysReply(directory=self._config.security.keys_dir, endpoint=self._remote.url, keys=self._remote.known())
 
     def _is_busy(self) -> bool:
         parts = self._parts
@@ -524,9 +554,9 @@ class Daemon:
         if self._selfcheck is not None:
             self._selfcheck.close()
         self._parts.sessions.close_all()
-        self._server.close()
-        self._direct.close()
-        self._publisher.close()
+        for each in (self._server, self._observed, self._direct, self._remote, self._publisher):
+            if each is not None:
+                each.close()
         self._context.term()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stoker.protocol.models import DaemonInfo
+from stoker.protocol.requests import KeysReply
 from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
 from stokerd.clock import Clock
@@ -35,6 +36,9 @@ class Life(Protocol):
         Raises:
             ConfigError: it is not valid; nothing was applied.
         """
+
+    def keys(self) -> KeysReply:
+        """Who may connect over tcp, read again from the files."""
 
     def shut_down(self, grace: float | None) -> None:
         """Begin to end."""

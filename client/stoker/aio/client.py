@@ -45,6 +45,8 @@ class Client(Submitter):
         timeout: seconds that a request may take; None: for ever. Awaiting a job has no limit but ``asyncio.timeout``.
         autostart: as of :class:`stoker.Client`.
         reconnect: as of :class:`stoker.Client`.
+        key: as of :class:`stoker.Client`.
+        server_key: as of :class:`stoker.Client`.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Client(Submitter):
         timeout: float | None = None,
         autostart: bool | None = None,
         reconnect: float | None = None,
+        key: str | None = None,
+        server_key: str | None = None,
     ) -> None:
         super().__init__(self, None)
+        self._key, self._server_key = key, server_key
         self._endpoint, self._timeout, self._autostart, self._reconnect = endpoint, timeout, autostart, reconnect
         self._threads: threads.Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,7 +102,12 @@ class Client(Submitter):
 
     def _connect(self) -> threads.Client:
         client = threads.Client(
-            self._endpoint, timeout=self._timeout, autostart=self._autostart, reconnect=self._reconnect
+            self._endpoint,
+            timeout=self._timeout,
+            autostart=self._autostart,
+            reconnect=self._reconnect,
+            key=self._key,
+            server_key=self._server_key,
         )
         try:
             _ = client.connection.greeting  # so that it is there, and nobody has to wait for it in the loop

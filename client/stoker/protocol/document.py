@@ -18,7 +18,7 @@ import stoker
 from stoker.errors import StokerError, codes
 from stoker.protocol.codec import MAX_HEAD, PROTOCOL
 from stoker.protocol.events import all_events
-from stoker.protocol.methods import METHODS
+from stoker.protocol.methods import METHODS, least_role
 from stoker.protocol.models import ErrorInfo
 from stoker.protocol.requests import ResultPart
 
@@ -71,6 +71,7 @@ def _method(name: str, kind: Any, refs: dict[Any, Map], components: Map) -> Map:
         "paramStructure": "by-name",
         "params": _params(structs, components),
         "result": {"name": first.reply.__name__, "schema": refs[first.reply]},
+        "x-role": min(least_role(struct) for struct in structs).word,
         "x-params": refs[first] if len(structs) == 1 else {"oneOf": [refs[struct] for struct in structs]},
     }
     if more := _body(first) if len(structs) == 1 else "":

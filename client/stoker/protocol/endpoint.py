@@ -47,7 +47,7 @@ class Endpoint(NamedTuple):
 
 def events_path(path: str) -> str:
     """The path of the event socket that belongs to a control socket."""
-    stem = path.removesuffix(".sock")
+    stem = path.removesuffix(".sock").removesuffix(".status")
     return f"{stem}.events.sock"
 
 
@@ -55,6 +55,12 @@ def direct_path(path: str) -> str:
     """The path of the direct channel that belongs to a control socket."""
     stem = path.removesuffix(".sock")
     return f"{stem}.direct.sock"
+
+
+def status_path(path: str) -> str:
+    """The path of the status socket that belongs to a control socket."""
+    stem = path.removesuffix(".sock")
+    return f"{stem}.status.sock"
 
 
 def parse(text: str) -> Endpoint:

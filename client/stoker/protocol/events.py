@@ -42,12 +42,14 @@ class ConfigReloaded(Event, kw_only=True, frozen=True):
 
 
 class SessionOpened(Event, kw_only=True, frozen=True):
-    """A client said hello."""
+    """A client said hello; ``key`` is the name of the key that it came with over tcp."""
 
     topic: ClassVar[str] = "session.opened"
     session: str
     client: str
     pid: int | None = None
+    role: str = ""
+    key: str = ""
 
 
 class SessionClosed(Event, kw_only=True, frozen=True):

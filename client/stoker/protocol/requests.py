@@ -87,6 +87,8 @@ class Hello(Request[HelloReply], kw_only=True, frozen=True):
         heartbeat: seconds within which a remote client promises to be heard from; None for local clients.
         weight: this session's share of a pool that others use too, beside theirs.
         most: how many of this session's jobs may run at a time, in all pools together; None: any number.
+        pushes: whether this peer takes messages that it did not ask for, ``{"push": word}``: a remote client's death is
+            noticed at once, because it is sent one whenever some connection has ended. Not for REQ sockets.
     """
 
     method: ClassVar[str] = "hello"
@@ -99,6 +101,7 @@ class Hello(Request[HelloReply], kw_only=True, frozen=True):
     heartbeat: Annotated[float, Meta(ge=0.1, le=3600)] | None = None
     weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
     most: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    pushes: bool = False
 
 
 class ByeReply(Reply, kw_only=True, frozen=True):
@@ -895,6 +898,43 @@ class Reload(Request[ReloadReply], kw_only=True, frozen=True):
 
     method: ClassVar[str] = "reload"
     reply: ClassVar[type] = ReloadReply
+
+
+class KeyInfo(Model, kw_only=True, frozen=True):
+    """A key that may connect over tcp.
+
+    Args:
+        name: that of its file.
+        role: what its owner may do.
+        public: the public key, Z85.
+        sessions: how many clients are connected with it.
+    """
+
+    name: str
+    role: str
+    public: str
+    sessions: int
+
+
+class KeysReply(Reply, kw_only=True, frozen=True):
+    """The keys that may connect over tcp.
+
+    Args:
+        directory: where the daemon looks for them.
+        endpoint: where it listens for remote clients; empty: nowhere.
+        keys: by name.
+    """
+
+    directory: str
+    endpoint: str = ""
+    keys: tuple[KeyInfo, ...] = ()
+
+
+class Keys(Request[KeysReply], kw_only=True, frozen=True):
+    """Have the daemon read the authorized keys again; answers when whoever has lost theirs is out."""
+
+    method: ClassVar[str] = "keys"
+    reply: ClassVar[type] = KeysReply
 
 
 class ShutdownReply(Reply, kw_only=True, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 from stoker.protocol.codec import Frame
 from stoker.protocol.models import Environment, Model
+from stoker.protocol.roles import Role
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +20,11 @@ class Session:
         client: what it calls itself.
         pid: its process on this machine, as the kernel told us; None for remote ones.
         uid: its user, likewise.
+        address: where it is, as libzmq or the kernel told us.
+        role: what it may do.
+        key: the name of the key that it came with over tcp; empty for whoever is on this machine.
+        public: that key.
+        pushes: it takes messages that it did not ask for.
         environment: where its functions live; None: the daemon's own.
         anonymous: it never said hello; nothing is owned by it.
         weight: its share of a pool beside others.
@@ -30,6 +36,11 @@ class Session:
     client: str = ""
     pid: int | None = None
     uid: int | None = None
+    address: str = ""
+    role: Role = Role.OBSERVE
+    key: str = ""
+    public: str = ""
+    pushes: bool = False
     environment: Environment | None = None
     on_disconnect: str = "keep"
     anonymous: bool = True

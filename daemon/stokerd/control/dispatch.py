@@ -10,10 +10,19 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stoker.errors import CannotPack, InternalError, MalformedMessage, MessageTooLarge, StokerError
+from stoker.errors import (
+    CannotPack,
+    InternalError,
+    MalformedMessage,
+    MessageTooLarge,
+    PermissionDenied,
+    StokerError,
+)
 from stoker.protocol import codec, typed
 from stoker.protocol.codec import Frame
+from stoker.protocol.methods import least_role
 from stoker.protocol.models import Model
+from stoker.protocol.roles import Role
 from stokerd.control.caller import Answer, Caller, Session, Stream
 from stokerd.promise import Promise, internal_error
 
@@ -57,7 +66,8 @@ class Dispatcher:
         message_bytes: int,
         on_bug: Callable[[str, str], None],
     ) -> None:
-        self._handlers, self._parts = handlers, parts
+        self._handlers = {kind: (least_role(kind), handler) for kind, handler in handlers.items()}
+        self._parts = parts
         self._head_bytes, self._frames, self._message_bytes = head_bytes, frames, message_bytes
         self._on_bug = on_bug
         self._waiting: dict[str, set[Promise[Any]]] = {}
@@ -78,7 +88,10 @@ class Dispatcher:
                 self._check_size(frames)
                 request = typed.decode_request(head)
                 quiet = head.get("quiet", False)
-            answer = self._handlers[type(request)](self._parts, Caller(session, payload), request)
+            least, handler = self._handlers[type(request)]
+            if session.role < least:
+                raise _denied(session, least, request)
+            answer = handler(self._parts, Caller(session, payload), request)
         except StokerError as error:
             self._refuse(request_id, error, send)
         except Exception as bug:  # whatever it is, the asker gets an answer and the daemon lives
@@ -109,9 +122,10 @@ class Dispatcher:
         for promise in list(self._waiting.pop(session.id, ())):  # each takes itself out as it is abandoned
             promise.abandon()
 
-    def refuse_all(self, error: StokerError) -> None:
-        """Whoever still waits for an answer gets this one."""
-        for waiting in list(self._waiting.values()):
+    def refuse_all(self, error: StokerError, session: Session | None = None) -> None:
+        """Whoever still waits for an answer gets this one; with ``session``, those who wait there."""
+        those = self._waiting.values() if session is None else [self._waiting.get(session.id, set())]
+        for waiting in list(those):
             for promise in list(waiting):
                 promise.reject(error)
 
@@ -177,3 +191,15 @@ class Dispatcher:
         except CannotPack:  # text of the system's with bytes that are not UTF-8, a path for instance
             plain = error.message.encode("utf-8", "backslashreplace").decode()
             return codec.encode_error(request_id, {"code": error.wire_code, "message": plain})
+
+
+def _denied(session: Session, least: Role, request: Any) -> PermissionDenied:
+    kind = request.__struct_config__.tag
+    what = f"{request.method} {kind}" if kind else request.method
+    return PermissionDenied(
+        f"{what} takes the role {least.word}, and this client has the role {session.role.word}",
+        hint=f"have its key authorized again with --role {least.word}"
+        if session.key
+        else "use the control socket, or an account that may; `security.peer_role` and `security.admins` say which",
+        data={"role": session.role.word, "needed": least.word},
+    )

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import zmq
 
 from stoker.errors import BadEndpoint, CannotListen, ConfigError, EndpointInUse, PermissionRefused, StokerError
-from stoker.protocol.endpoint import Endpoint, direct_path, parse
+from stoker.protocol.endpoint import Endpoint, direct_path, parse, status_path
 from stokerd.config import DaemonConfig
 from stokerd.control.path_lock import PathLock, identity, in_use
 
@@ -80,16 +80,17 @@ def open_both(config: DaemonConfig, handed: Mapping[str, list[int]]) -> tuple[Li
 
     Raises:
         EndpointInUse: another daemon or program listens there.
-        BadEndpoint: it is tcp, or something that is no socket lies there.
+        BadEndpoint: something that is no socket lies there.
         PermissionRefused: this user may not listen there.
         CannotListen: a directory is missing, read-only or full.
-        ConfigError: there is no such group.
+        ConfigError: there is no such group, or it is tcp.
     """
     mode, gid = int(config.mode, 8), _gid(config.group)
     control = _adopted(handed["control"][0]) if "control" in handed else listen(parse(config.socket), mode, gid)
     try:
         where = parse(control.endpoint.events)
-        events = _adopted(handed["events"][0]) if "events" in handed else listen(where, mode, gid)
+        open_to = mode | int(config.status_mode or "0", 8)  # whoever may observe may hear of events
+        events = _adopted(handed["events"][0]) if "events" in handed else listen(where, open_to, gid)
     except BaseException:
         control.close()
         raise
@@ -97,26 +98,42 @@ def open_both(config: DaemonConfig, handed: Mapping[str, list[int]]) -> tuple[Li
 
 
 class Listeners(NamedTuple):
-    """All that the daemon listens at; ``direct`` is None where it cannot be had."""
+    """All that the daemon listens at on this machine.
+
+    ``direct`` is None where it cannot be had, ``status`` where it is not wanted.
+    """
 
     control: Listener
     events: Listener
     direct: Listener | None
+    status: Listener | None
 
 
 def open_all(config: DaemonConfig, handed: Mapping[str, list[int]]) -> Listeners:
-    """The sockets of :func:`open_both`, and the direct channel beside them.
+    """The sockets of :func:`open_both`, the direct channel and the status socket beside them.
 
     Raises:
         EndpointInUse, BadEndpoint, PermissionRefused, CannotListen, ConfigError: see :func:`open_both`.
     """
     control, events = open_both(config, handed)
+    direct: Listener | None = None
     try:
-        return Listeners(control, events, open_beside(control))
+        direct = open_beside(control)
+        return Listeners(control, events, direct, _open_status(config, control, handed))
     except BaseException:
+        if direct is not None:
+            direct.close()
         events.close()
         control.close()
         raise
+
+
+def _open_status(config: DaemonConfig, control: Listener, handed: Mapping[str, list[int]]) -> Listener | None:
+    if "status" in handed:
+        return _adopted(handed["status"][0])
+    if not config.status_mode or control.endpoint.path is None:
+        return None
+    return listen(Endpoint(f"ipc://{status_path(control.endpoint.path)}"), int(config.status_mode, 8))
 
 
 def open_beside(control: Listener) -> Listener | None:
@@ -171,9 +188,10 @@ def listen(endpoint: Endpoint, mode: int = 0o600, gid: int = -1) -> Listener:
         EndpointInUse, BadEndpoint, PermissionRefused, CannotListen: see :func:`open_both`.
     """
     if (path := endpoint.path) is None:
-        raise BadEndpoint(
-            "tcp needs CURVE keys, which this version does not have yet",
-            hint="use a path, and ssh -L to reach it from afar",
+        raise ConfigError(
+            f"the control socket is a path, and {endpoint.url} is tcp, which is for clients with keys",
+            hint=f'write tcp = "{endpoint.url}" in [daemon], and make keys with `stoker key new`',
+            data={"path": None, "line": None, "key": "daemon.socket"},
         )
     with _refusals(path):
         _check_directory(Path(path).parent, create=mode & 0o077 == 0)

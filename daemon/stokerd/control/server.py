@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import zmq
 
 from stoker.protocol.codec import Frame
+from stoker.protocol.roles import Role
 from stokerd.clock import Clock
+from stokerd.control.auth import revoked
+from stokerd.control.caller import Session
 from stokerd.control.dispatch import Dispatcher
-from stokerd.control.sessions import Sessions
+from stokerd.control.sessions import PeerKey, Sessions
 
 LARGE = 64 * 1024
 """From this size on, not copying a frame is cheaper than copying it."""
@@ -29,11 +33,37 @@ MAX_HELD = 256 * 1024 * 1024
 """Bytes of replies held for one peer that does not read them; then it is given up."""
 
 
-class Server:
-    """See the module."""
+class Owner(Protocol):
+    """Whose key it is."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], clock: Clock, *, largest_frame: int) -> None:
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def role(self) -> Role: ...  # noqa: D102
+
+
+class Server:
+    """See the module.
+
+    Args:
+        largest_frame: bytes; one above this ends its connection.
+        place: what its peers are told from those of other sockets by; empty: the control socket.
+        role: what everybody may do here; None: what their users or keys may.
+        owner: whose a public key is; None: here are no keys.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        clock: Clock,
+        *,
+        largest_frame: int,
+        place: str = "",
+        role: Role | None = None,
+        owner: Callable[[str], Owner | None] | None = None,
+    ) -> None:
         self._clock = clock
+        self._place, self._role, self._owner = place, role, owner
         self.socket = context.socket(zmq.ROUTER)
         self.socket.set(zmq.ROUTER_MANDATORY, 1)
         self.socket.set(zmq.ROUTER_HANDOVER, 1)
@@ -87,18 +117,38 @@ class Server:
 
     def _receive(self) -> None:
         peer = self.socket.recv(zmq.NOBLOCK)
-        session = self._sessions.get(peer)
+        key = self._key(peer)
+        session = self._sessions.get(key)
+        # A peer may choose its routing id, another's for instance, and only the ids that libzmq gives begin with zero.
+        unknown = session is None or peer[0] != 0 or self._owner is not None
         frames: list[Frame] = []
         while self.socket.get(zmq.RCVMORE):
-            if session is None or len(frames) >= 2:
+            if unknown or len(frames) >= 2:
                 frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-                if session is None:
-                    session = self._sessions.meet(peer, _address(frame))
+                if unknown:
+                    session, unknown = self._whose(key, session, frame), False
                 frames.append(frame.bytes if len(frame) < LARGE else frame.buffer)
             else:
                 frames.append(self.socket.recv(zmq.NOBLOCK))
         if session is not None:
             self._dispatcher.take(session, frames, partial(self.send, peer))
+        elif frames:
+            self._dispatcher.refuse(frames, revoked(), partial(self.send, peer))
+
+    def _whose(self, key: PeerKey, session: Session | None, frame: zmq.Frame) -> Session | None:
+        """The session of whoever has sent this; a new one where it is not theirs. None: their key was taken away."""
+        address, public = _property(frame, "Peer-Address"), ""
+        owner: Owner | None = None
+        if self._owner is not None:
+            public = _property(frame, "User-Id")
+            owner = self._owner(public)
+        if session is not None:
+            if session.public == public and (owner is not None if self._owner else session.address == address):
+                return session
+            self._sessions.close(key, "another peer has taken its routing id")
+        if self._owner is None:
+            return self._sessions.meet(key, address, self._role)
+        return self._sessions.meet(key, address, owner.role, key=owner.name, public=public) if owner else None
 
     # --- out
 
@@ -122,7 +172,7 @@ class Server:
             return False
         except zmq.ZMQError as why:
             if why.errno == zmq.EHOSTUNREACH:
-                self._clock.soon(self._sessions.close, peer, "it closed its connection")
+                self._clock.soon(self._sessions.close, self._key(peer), "it closed its connection")
                 return True
             raise
         last = len(frames) - 1
@@ -136,7 +186,10 @@ class Server:
         held = self._held_bytes[peer] = self._held_bytes.get(peer, 0) + sum(map(len, frames))
         if held > MAX_HELD:
             self._release(peer)
-            self._sessions.close(peer, "it does not read its answers")
+            self._sessions.close(self._key(peer), "it does not read its answers")
+
+    def _key(self, peer: bytes) -> PeerKey:
+        return (self._place, peer) if self._place else peer
 
     def _send_held(self, peer: bytes) -> None:
         held = self._held.get(peer)
@@ -158,8 +211,8 @@ class Server:
             self._clock.soon(self.drain)
 
 
-def _address(frame: zmq.Frame) -> str:
+def _property(frame: zmq.Frame, name: str) -> str:
     try:
-        return str(frame.get("Peer-Address"))
+        return str(frame.get(name))
     except zmq.ZMQError:
         return ""

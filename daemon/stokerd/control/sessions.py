@@ -14,12 +14,14 @@ from typing import TypeAlias
 from stoker.errors import TooManySessions
 from stoker.protocol.events import SessionClosed, SessionOpened
 from stoker.protocol.requests import Hello
+from stoker.protocol.roles import Role
 from stokerd.bus import Bus
 from stokerd.clock import Clock, Timer
 from stokerd.control.caller import Session
 
-PeerKey: TypeAlias = bytes | int
-"""What a peer is told from others by: its routing id, or a number of the direct channel's."""
+PeerKey: TypeAlias = bytes | int | tuple[str, bytes]
+"""What a peer is told from others by: its routing id, with its socket where that is not the control socket, or a number
+of the direct channel's."""
 
 MAX_ANONYMOUS = 1024
 """Peers without hello that are remembered; beyond, those not heard from for longest are forgotten."""
@@ -30,11 +32,21 @@ class Sessions:
 
     Args:
         limit: how many peers may say hello.
+        role_of: the role of a peer on this machine, by its user.
         on_closed: told of each session that is over, after it can no longer be reached; of anonymous ones as well.
     """
 
-    def __init__(self, *, limit: int, clock: Clock, bus: Bus, on_closed: Callable[[Session], None]) -> None:
-        self._limit, self._clock, self._bus, self._on_closed = limit, clock, bus, on_closed
+    def __init__(
+        self,
+        *,
+        limit: int,
+        role_of: Callable[[int | None], Role],
+        clock: Clock,
+        bus: Bus,
+        on_closed: Callable[[Session], None],
+    ) -> None:
+        self._limit, self._role_of = limit, role_of
+        self._clock, self._bus, self._on_closed = clock, bus, on_closed
         self._by_peer: dict[PeerKey, Session] = {}
         self._anonymous: OrderedDict[PeerKey, Session] = OrderedDict()
         self._pidfds: dict[str, int] = {}
@@ -56,11 +68,24 @@ class Sessions:
             self._anonymous.move_to_end(peer)
         return session
 
-    def meet(self, peer: PeerKey, address: str) -> Session:
-        """A new peer. ``address`` is what libzmq tells of it: for ipc ``localhost:UID:GID:PID`` from the kernel."""
+    def meet(
+        self, peer: PeerKey, address: str, role: Role | None = None, *, key: str = "", public: str = ""
+    ) -> Session:
+        """A new peer.
+
+        Args:
+            peer: what it is told from others by.
+            address: what libzmq tells of it: for ipc ``localhost:UID:GID:PID`` from the kernel.
+            role: what it may do; None: what its user may.
+            key: the name of its key, if it came with one.
+            public: that key.
+        """
         self._count += 1
-        uid, pid = _credentials(address)
-        session = self._anonymous[peer] = Session(id=f"s{self._count}", pid=pid, uid=uid)
+        uid, pid = (None, None) if key else _credentials(address)
+        role = self._role_of(uid) if role is None else role
+        session = self._anonymous[peer] = Session(
+            id=f"s{self._count}", pid=pid, uid=uid, address=address, role=role, key=key, public=public
+        )
         if len(self._anonymous) > MAX_ANONYMOUS:
             self._forget_one()
         return session
@@ -72,6 +97,11 @@ class Sessions:
             self._anonymous[peer] = session
         else:
             self._on_closed(session)
+
+    def with_keys(self) -> list[tuple[PeerKey, Session]]:
+        """Those who came over tcp."""
+        both = (*self._by_peer.items(), *self._anonymous.items())
+        return [(peer, session) for peer, session in both if session.key]
 
     def peer_of(self, session: Session) -> PeerKey | None:
         """The peer whose session this is."""
@@ -102,8 +132,17 @@ class Sessions:
         session.environment = hello.environment
         session.on_disconnect = hello.on_disconnect
         session.weight, session.most = hello.weight, hello.most
+        session.pushes = hello.pushes
         if peer is not None:
-            self._bus.emit(SessionOpened(session=session.id, client=session.client, pid=session.pid))
+            self._bus.emit(
+                SessionOpened(
+                    session=session.id,
+                    client=session.client,
+                    pid=session.pid,
+                    role=session.role.word,
+                    key=session.key,
+                )
+            )
             if hello.heartbeat is not None and session.pid is None:
                 self._heartbeats[session.id] = (
                     hello.heartbeat,

@@ -18,6 +18,7 @@ from stoker.protocol import codec
 from stoker.protocol.events import SessionClosed
 from stoker.protocol.framing import PREAMBLE, enclose
 from stoker.protocol.requests import Hello, Ping, Pong
+from stoker.protocol.roles import Role
 from stokerd.bus import Bus
 from stokerd.config_tables import LimitsConfig
 from stokerd.control import direct as module
@@ -40,7 +41,9 @@ class Rig:
         self.reasons: list[str] = []
         bus = Bus(self.clock.time)
         bus.listen(lambda _seq, _time, event: self.note(event))
-        self.sessions = Sessions(limit=10, clock=self.clock, bus=bus, on_closed=self.gone)
+        self.sessions = Sessions(
+            limit=10, role_of=lambda _uid: Role.ADMIN, clock=self.clock, bus=bus, on_closed=self.gone
+        )
         self.bugs: list[str] = []
         self.dispatcher = Dispatcher(
             {Ping: ping, Hello: self.hello},

@@ -12,6 +12,7 @@ from stoker.errors import NotFound, ShuttingDown, StokerError
 from stoker.protocol import codec
 from stoker.protocol.codec import Frame
 from stoker.protocol.requests import Hello, Logs, LogsReply, Ping, Pong, Submit
+from stoker.protocol.roles import Role
 from stokerd.control.caller import Answer, Caller, Part, Session, Stream
 from stokerd.control.dispatch import Dispatcher
 from stokerd.promise import Promise
@@ -25,7 +26,7 @@ class Rig:
     def __init__(self, ping: Callable[[Any, Caller, Any], Any] = lambda *_: PONG, **limits: int) -> None:
         self.bugs: list[tuple[str, str]] = []
         self.sent: list[list[Frame]] = []
-        self.session = Session(id="s1")
+        self.session = Session(id="s1", role=Role.ADMIN)
         self.dispatcher = Dispatcher(
             {Ping: ping, Logs: ping},
             "the parts",
@@ -273,7 +274,7 @@ def test_when_a_session_closes_what_it_waited_for_is_abandoned_and_nothing_else(
     others: Promise[Pong] = Promise(lambda: abandoned.append("others"))
     queue = [mine, others]
     rig = Rig(lambda *_: queue.pop(0))
-    other = Session(id="s2")
+    other = Session(id="s2", role=Role.ADMIN)
     rig.ask()
     rig.take(*codec.encode_request(8, "ping", {}), session=other)
     rig.dispatcher.session_closed(rig.session)
@@ -289,7 +290,7 @@ def test_when_a_session_closes_what_it_waited_for_is_abandoned_and_nothing_else(
 def test_refuse_all_answers_whoever_still_waits() -> None:
     rig = Rig(lambda *_: Promise())
     for number in range(3):
-        rig.take(*codec.encode_request(number, "ping", {}), session=Session(id=f"s{number}"))
+        rig.take(*codec.encode_request(number, "ping", {}), session=Session(id=f"s{number}", role=Role.ADMIN))
     rig.ask(3)
     rig.ask(4)
     rig.dispatcher.refuse_all(ShuttingDown("bye"))
@@ -308,7 +309,7 @@ def test_nothing_is_remembered_of_a_session_whose_answers_have_left() -> None:
 
     rig = Rig(handler)
     for number in range(100):
-        rig.take(*codec.encode_request(number, "ping", {}), session=Session(id=f"s{number}"))
+        rig.take(*codec.encode_request(number, "ping", {}), session=Session(id=f"s{number}", role=Role.ADMIN))
         promises[-1].resolve(PONG)
     assert not rig.dispatcher._waiting
 

@@ -165,10 +165,11 @@ def test_a_refusal_gives_the_lock_back(where):
     listen(where).close()
 
 
-def test_tcp_is_refused_until_there_are_keys():
-    with pytest.raises(BadEndpoint, match="CURVE") as caught:
+def test_the_control_socket_is_a_path_and_tcp_is_for_clients_with_keys():
+    with pytest.raises(ConfigError, match="clients with keys") as caught:
         listen(parse("tcp://127.0.0.1:7000"))
-    assert caught.value.hint
+    assert "stoker key new" in caught.value.hint
+    assert caught.value.exit_code == 78
 
 
 # --- permissions --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tests.peers import Peer
 
 from stoker.protocol.events import SessionClosed
 from stoker.protocol.requests import Hello, Ping, Pong
+from stoker.protocol.roles import Role
 from stokerd.bus import Bus
 from stokerd.control import server as module
 from stokerd.control.caller import Answer, Caller, Session
@@ -33,7 +34,9 @@ class Rig:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         bus = Bus(self.clock.time)
         bus.listen(lambda _seq, _time, event: self.note(event))
-        self.sessions = Sessions(limit=10, clock=self.clock, bus=bus, on_closed=self.gone)
+        self.sessions = Sessions(
+            limit=10, role_of=lambda _uid: Role.ADMIN, clock=self.clock, bus=bus, on_closed=self.gone
+        )
         self.bugs: list[str] = []
         self.dispatcher = Dispatcher(
             {Ping: ping, Hello: self.hello},

@@ -15,6 +15,7 @@ from stoker.errors import TooManySessions
 from stoker.protocol.events import Event, SessionClosed, SessionOpened
 from stoker.protocol.models import Environment
 from stoker.protocol.requests import Hello
+from stoker.protocol.roles import Role
 from stokerd.bus import Bus
 from stokerd.control.caller import Session
 from stokerd.control.sessions import MAX_ANONYMOUS, Sessions
@@ -31,7 +32,9 @@ class Rig:
         self.events: list[Event] = []
         bus = Bus(self.clock.time)
         bus.listen(lambda _seq, _time, event: self.events.append(event))
-        self.sessions = Sessions(limit=limit, clock=self.clock, bus=bus, on_closed=self.closed.append)
+        self.sessions = Sessions(
+            limit=limit, role_of=lambda _uid: Role.ADMIN, clock=self.clock, bus=bus, on_closed=self.closed.append
+        )
 
     def hello(self, peer: bytes, address: str = REMOTE, **said: Any) -> Session:
         session = self.sessions.get(peer) or self.sessions.meet(peer, address)
@@ -85,7 +88,7 @@ def test_hello_opens_a_session_with_what_it_says(rig: Rig) -> None:
     assert not session.anonymous
     assert (session.client, session.environment, session.on_disconnect) == ("me 1.0", where, "cancel")
     assert len(rig.sessions) == 1
-    assert rig.events == [SessionOpened(session=session.id, client="me 1.0", pid=None)]
+    assert rig.events == [SessionOpened(session=session.id, client="me 1.0", pid=None, role="admin")]
     assert rig.sessions.peer_of(session) == b"a"
 
 

@@ -20,6 +20,8 @@ from stoker.protocol.requests import (
     EventsReply,
     Hello,
     HelloReply,
+    Keys,
+    KeysReply,
     Ping,
     Pong,
     Reload,
@@ -51,7 +53,8 @@ def hello(parts: Supervisor, caller: Caller, request: Hello) -> HelloReply:
         boot_id=info.boot_id,
         session=caller.session.id,
         pid=info.pid,
-        events=info.events,
+        # whoever comes from afar knows the host by a name of its own: the port beside the one that it has found
+        events="" if caller.session.key else info.events,
         limits=Limits(
             message_bytes=limits.message_bytes,
             head_bytes=limits.head_bytes,
@@ -140,6 +143,11 @@ def reload(parts: Supervisor, _caller: Caller, _request: Reload) -> ReloadReply:
     return ReloadReply(changed=changed, needs_restart=needs_restart)
 
 
+def keys(parts: Supervisor, _caller: Caller, _request: Keys) -> KeysReply:
+    """Read the authorized keys again."""
+    return parts.life.keys()
+
+
 def shutdown(parts: Supervisor, _caller: Caller, request: Shutdown) -> ShutdownReply:
     """Begin to end."""
     parts.life.shut_down(request.grace)
@@ -154,5 +162,6 @@ HANDLERS: dict[type, Any] = {
     Events: events,
     ConfigShow: show_config,
     Reload: reload,
+    Keys: keys,
     Shutdown: shutdown,
 }
