@@ -124,6 +124,7 @@ def test_who_may_not_and_where_it_cannot_are_told_plainly(machine):
 
 def test_a_service_that_does_not_start_says_why(machine):
     before = machine.path("/etc/stoker/config.toml").read_text()
+    machine.stop()
     machine.write("/etc/stoker/config.toml", "[daemon]\nsockt = 'x'\n")
     try:
         told = machine.stoker("service", "install", check=False)
