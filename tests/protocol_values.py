@@ -81,6 +81,7 @@ _MADE: dict[type, Any] = {
     inspect.LiteralType: lambda info: st.sampled_from(list(info.values)),
     inspect.EnumType: lambda info: st.sampled_from(list(info.cls)),
     inspect.UnionType: lambda info: st.one_of([_of(member) for member in info.types]),
+    inspect.Metadata: lambda info: _of(info.type),
     inspect.StructType: lambda info: st.deferred(lambda: _structs(info)),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from stoker.connection import Connection
 from stoker.errors import InvalidParams
@@ -11,14 +11,17 @@ from stoker.job import KeptJob
 
 if TYPE_CHECKING:
     from stoker.protocol.models import DaemonStatus, JobInfo
+    from stoker.protocol.processes import KeepingOptions
     from stoker.protocol.requests import (
         BurnerHistory,
         CancelReply,
+        ConfigDiffReply,
         ConfigReply,
         EventsReply,
         Pong,
         ReloadReply,
         Request,
+        RestartReply,
         SetReply,
         ShutdownReply,
         StartReply,
@@ -92,11 +95,22 @@ class DaemonCalls:
 
         return ask(self.connection, ConfigShow())
 
+    def config_diff(self) -> ConfigDiffReply:
+        """What a reload would change, what waits for a new start of the daemon, and what was changed by hand.
+
+        Raises:
+            ConfigError: the file is not valid.
+        """
+        from stoker.protocol.requests import ConfigDiff
+
+        return ask(self.connection, ConfigDiff())
+
     def reload(self) -> ReloadReply:
-        """Have the configuration file read again.
+        """Have the configuration file read again, and what it changes applied; returns when that is done.
 
         Raises:
             ConfigError: it is not valid; nothing of it was applied.
+            Busy: another one is under way.
         """
         from stoker.protocol.requests import Reload
 
@@ -199,39 +213,65 @@ class LoadCalls:
     def start_process(
         self,
         name: str,
-        argv: Sequence[str],
+        argv: Sequence[str] = (),
         *,
+        call: str | None = None,
+        args: Sequence[Any] = (),
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
-        restart: Literal["always", "on-failure", "never"] = "on-failure",
-        stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM",
-        grace: float = 10.0,
+        **keeping: Unpack[KeepingOptions],
     ) -> StartReply:
-        """Start a supervised process.
+        """Start a supervised process; returns when it is up, which ``ready`` says.
 
         Args:
             name: its name.
             argv: program and arguments; no shell.
+            call: a Python function in the place of a program: ``package.module:name``.
+            args: its arguments, MessagePack values.
             cwd: absolute path; None: this program's.
             env: variables laid over the daemon's environment.
-            restart: what to do when it ends.
-            stop_signal: how to ask it to end.
-            grace: seconds from that to SIGKILL.
-        """
-        from stoker.protocol.requests import StartProcess
+            keeping: how it is kept, such as ``restart="always"``; see :class:`stoker.protocol.processes.Keeping`.
 
-        return ask(
-            self.connection,
-            StartProcess(
-                name=name,
-                argv=tuple(argv),
-                cwd=cwd,
-                env=dict(env or {}),
-                restart=restart,
-                stop_signal=stop_signal,
-                grace=grace,
-            ),
-        )
+        Raises:
+            StartFailed: it did not come up; why is in the message, and nothing of it is left.
+            NameTaken: something has this name.
+            InvalidParams: what is asked for contradicts itself, or names a dependency that there is not.
+        """
+        from stoker.protocol.requests import CallSpec, StartProcess
+
+        target = None if call is None else CallSpec(function=call, args=list(args))
+        request = StartProcess(name=name, argv=tuple(argv), call=target, cwd=cwd, env=dict(env or {}), **keeping)
+        return ask(self.connection, request)
+
+    def start(self, name: str) -> StartReply:
+        """Start what the daemon knows already and is down: a process that is configured, was given up or has ended, or
+        a burner of the configuration; returns when it is up, at once where it is.
+
+        Args:
+            name: which; of a process with several instances, or of one of them.
+
+        Raises:
+            NotFound: nothing has this name.
+            StartFailed: it did not come up.
+        """
+        from stoker.protocol.requests import StartKnown
+
+        return ask(self.connection, StartKnown(name=name))
+
+    def restart(self, *names: str, grace: float | None = None) -> RestartReply:
+        """Stop processes and start them again, the instances of one after each other; returns when all are up.
+
+        Args:
+            names: of processes or instances.
+            grace: seconds from the stop signal to SIGKILL; None: each one's own.
+
+        Raises:
+            NoSuchProcess: one of them does not exist; nothing was done.
+            StartFailed: one did not come up again; those after it are left as they are.
+        """
+        from stoker.protocol.requests import Restart
+
+        return ask(self.connection, Restart(names=names, grace=grace))
 
     def start_pool(
         self,
@@ -321,7 +361,7 @@ class LoadCalls:
         return ask(self.connection, Set(name=name, traces=_traces(profile), **changes))
 
     def stop(self, *names: str, all: bool = False, grace: float | None = None) -> StopReply:  # noqa: A002 - the wire's word
-        """Stop burners, processes and pools; returns when the last of their processes is reaped.
+        """Stop burners, processes, those that require them, and pools; returns when the last process is reaped.
 
         Args:
             names: which.

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
+import pwd
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from stoker.errors import BadEndpoint, BadProfile, InvalidParams
-from stoker.protocol import endpoint, guards, loads
+from stoker.protocol import endpoint, guards, loads, processes
+from stoker.protocol.typed import nearest
 from stokerd import config_profiles
 from stokerd.config_file import ConfigFile, Problem, convert
 from stokerd.config_tables import (
@@ -35,12 +39,13 @@ __all__ = [
     "Config",
     "DaemonConfig",
     "ForkserversConfig",
+    "Key",
     "LimitsConfig",
     "PoolConfig",
     "ProcessConfig",
     "SecurityConfig",
     "as_map",
-    "difference",
+    "changes",
     "load",
     "load_again",
 ]
@@ -206,38 +211,123 @@ def _allowed(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
 
 
 def _work_of_processes(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
-    """Each runs one thing."""
+    """Each runs one thing, and is kept in a way that is possible; those that it waits for are there."""
+    graph = {name: processes.dependencies(process) for name, process in tables.process.items()}
     for name, process in tables.process.items():
+        for key, message, hint in processes.problems(process):
+            yield file.problem(("process", name, key), message, hint)
+        for key in ("requires", "after"):
+            for other in getattr(process, key):
+                if other not in graph:
+                    hint = nearest(other, graph) or f"write [process.{other}]"
+                    yield file.problem(("process", name, key), f"there is no process {other!r}", hint)
+        if re.search(r":\d+$", name):
+            hint = f"that would be an instance of {name.rpartition(':')[0]}; leave out the colon"
+            yield file.problem(("process", name), f"{name!r} is a name of an instance", hint)
+        yield from _who(file, name, process)
         if bool(process.argv) == bool(process.call):
             both = "argv and call are both given" if process.argv else "neither argv nor call is given"
             yield file.problem(("process", name), both, "a process runs a program or a Python function")
         elif process.call and not all(process.call.partition(":")):
             hint = "for instance http.server:test"
             yield file.problem(("process", name, "call"), f"{process.call!r} is not package.module:function", hint)
+    if way := processes.circle(graph):
+        hint = "leave out one of after and requires"
+        yield file.problem(("process", way[0]), f"these wait for each other: {' → '.join(way)}", hint)
 
 
-LIVE = ("daemon.shutdown_grace", "pool.*.workers")
-"""Keys that a reload applies at once."""
+def _who(file: ConfigFile, name: str, process: ProcessConfig) -> Iterator[Problem]:
+    """Users and groups that this machine has not."""
+    for key, known, look in (("user", "passwd", pwd.getpwnam), ("group", "group", grp.getgrnam)):
+        who = getattr(process, key)
+        try:
+            if who and not who.isdecimal():
+                look(who)
+        except KeyError:
+            hint = f"`getent {known}` lists those that there are"
+            yield file.problem(("process", name, key), f"there is no {key} {who!r} on this machine", hint)
 
 
-def difference(old: Config, new: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which keys changed, and which of them take effect only after a restart; dotted, sorted."""
-    before, after = _flat(old), _flat(new)
-    changed = sorted(key for key in before | after if before.get(key) != after.get(key))
-    return tuple(changed), tuple(key for key in changed if not _is_live(key))
+NAMED = ("pool", "burner", "process", "tag")
+"""Tables of tables."""
+KEPT_LIVE = frozenset(
+    {
+        *("restart", "backoff", "backoff_most", "settled", "flap_ends", "flap_seconds", "fatal_codes"),
+        *("ready_timeout", "stop_signal", "grace", "after", "requires", "instances", "autostart"),
+    }
+)
+"""Keys of a process that it takes on while it runs."""
+_LIVE = frozenset(
+    {
+        *("daemon.shutdown_grace", "daemon.log_level", "daemon.idle_exit", "daemon.nice"),
+        *("limits.sessions", "limits.queue_jobs", "limits.queue_bytes", "limits.result_bytes", "limits.session_jobs"),
+        *("limits.jobs_per_request", "burners.default_seconds", "burners.max_processes"),
+        *("forkservers.max_idle", "forkservers.idle_seconds"),
+    }
+)
+"""Keys outside of the named tables that a reload applies; whatever is not among them takes a restart of the daemon."""
 
 
-def _is_live(key: str) -> bool:
-    table, _, rest = key.partition(".")
-    return key in LIVE or f"{table}.*.{rest.rpartition('.')[2]}" in LIVE
+class Key(NamedTuple):
+    """One key of the configuration, or a whole table of a named one.
+
+    Args:
+        table: such as ``pool``.
+        name: which of them; empty where tables of its kind have no names.
+        key: in it; empty: the whole table is in one configuration only.
+    """
+
+    table: str
+    name: str
+    key: str
+
+    def __str__(self) -> str:
+        return ".".join(part for part in self if part)
+
+    @property
+    def live(self) -> bool:
+        """A reload applies it; else it takes effect when the daemon is started again."""
+        return self.table in NAMED or str(self) in _LIVE
 
 
-def _flat(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for table, content in _plain(config).items():
-        named = table in ("pool", "burner", "process", "tag")
-        for name, entry in content.items() if named else ((None, content),):
-            flat |= {".".join(filter(None, (table, name, key))): value for key, value in entry.items()}
+def changes(old: Config, new: Config) -> list[Key]:
+    """What differs, sorted."""
+    before, after = _flat(_with_traces(old)), _flat(_with_traces(new))
+    found = {key for key in before.keys() | after.keys() if before.get(key, _ABSENT) != after.get(key, _ABSENT)}
+    both = {(key.table, key.name) for key in before} & {(key.table, key.name) for key in after}
+    return sorted({key if (key.table, key.name) in both else Key(key.table, key.name, "") for key in found})
+
+
+_ABSENT = object()
+
+
+def _with_traces(config: Config) -> dict[str, Any]:
+    """A profile has changed too where one of the files has that it reads."""
+    plain = _plain(config)
+    for name, burner in plain["burner"].items():
+        burner["profile"] = (burner["profile"], config.traces.get(name, ()))
+    return plain
+
+
+def value(config: Config, key: Key) -> Any:
+    """What it has for a key, as :func:`as_map` shows it; of a whole table what is not default; None: nothing."""
+    table = as_map(config)[key.table]
+    entry = table.get(key.name) if key.table in NAMED else table
+    if entry is None or key.key:
+        return None if entry is None else entry.get(key.key)
+    fields = msgspec.structs.fields(getattr(config, key.table)[key.name])
+    return {each.name: entry[each.name] for each in fields if entry[each.name] != _default(each)}
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _flat(plain: dict[str, Any]) -> dict[Key, Any]:
+    flat: dict[Key, Any] = {}
+    for table, content in plain.items():
+        for name, entry in content.items() if table in NAMED else (("", content),):
+            flat |= {Key(table, name, key): value for key, value in entry.items()}
     return flat
 
 

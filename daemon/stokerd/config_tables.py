@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from stoker.protocol.models import Percent
+from stoker.protocol.processes import Keeping
 from stoker.protocol.requests import BurnerMode, Guards, Nice, PoolSize
 
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000, extra={"unit": "seconds"})]
@@ -198,8 +199,8 @@ class BurnerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     call: str = ""
 
 
-class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[process.NAME]``: a supervised process that is started with the daemon: a program or a Python function.
+class ProcessConfig(Keeping, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[process.NAME]``: a supervised process: a program or a Python function.
 
     Args:
         argv: program and arguments; no shell.
@@ -207,19 +208,16 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         args: the function's positional arguments.
         cwd: absolute path of its working directory; empty: the daemon's.
         env: variables laid over the daemon's environment.
-        restart: what to do when it ends.
-        stop_signal: what asks it to end.
-        grace: seconds from the stop signal to SIGKILL.
+        autostart: whether it is started with the daemon, or only when somebody starts it.
+        others: see :class:`stoker.protocol.processes.Keeping`.
     """
 
     argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)] = ()
     call: str = ""
-    args: list[Any] = []
+    args: list[Any] = msgspec.field(default_factory=list)
     cwd: str = ""
-    env: dict[str, str] = {}
-    restart: Literal["always", "on-failure", "never"] = "on-failure"
-    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM"
-    grace: Annotated[float, Meta(ge=0, le=3600, extra={"unit": "seconds"})] = 10.0
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    autostart: bool = True
 
 
 class ForkserversConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -238,7 +236,7 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``[store]``: what is durable.
 
     Args:
-        enabled: whether jobs can be durable; off, nothing is written to the state directory.
+        enabled: whether jobs can be durable; off, nothing is written to the state directory, not even logs.
         file_bytes: arguments and values above this lie in files of their own beside the database.
         reserve_bytes: disk space that is held back so that a full disk still takes how jobs end.
     """

@@ -17,14 +17,12 @@ import zmq
 
 from stoker import __version__
 from stoker.errors import ShuttingDown, StokerError
-from stoker.protocol.events import ConfigReloaded, DaemonDraining, DaemonReady, StoreChanged
-from stoker.protocol.loads import PARAMETERS
-from stoker.protocol.models import DaemonInfo, Environment
-from stoker.protocol.requests import KeysReply
+from stoker.protocol.events import DaemonDraining, DaemonReady, StoreChanged
+from stoker.protocol.models import BurnerInfo, DaemonInfo, Environment
+from stoker.protocol.requests import ConfigDiffReply, KeysReply, ReloadReply, StartReply
 from stoker.protocol.roles import Role
 from stoker.protocol.states import DaemonState
-from stokerd import cgroups, systemd
-from stokerd import config as configuration
+from stokerd import cgroups, configured, reload, systemd
 from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
 from stokerd.clock import LoopClock
@@ -46,7 +44,6 @@ from stokerd.control.remote import Remote
 from stokerd.control.selfcheck import SelfCheck
 from stokerd.control.server import Server
 from stokerd.control.sessions import Sessions
-from stokerd.cores import usable_cores
 from stokerd.eventlog import EventLog
 from stokerd.forkserver.host import ForkServers
 from stokerd.headroom import raise_limit
@@ -57,11 +54,9 @@ from stokerd.manager import ServiceManager
 from stokerd.pool.claims import Claims
 from stokerd.pool.functions import FunctionTable
 from stokerd.pool.ledger import Ledger
-from stokerd.pool.pools import CANCEL_GRACE, DEFAULT, Pools
-from stokerd.pool.settings import PoolSettings
+from stokerd.pool.pools import CANCEL_GRACE, Pools
 from stokerd.pool.tags import of_session
 from stokerd.processes.registry import Processes
-from stokerd.processes.settings import Settings as ProcessSettings
 from stokerd.promise import Promise, gather
 from stokerd.shared.registry import Shared
 from stokerd.store.store import Store
@@ -75,8 +70,8 @@ HANDLERS: dict[type, Handler] = {
     **process_handlers.HANDLERS,
     **object_handlers.HANDLERS,
 }
-STORE, CLAIMS = "jobs", "claims"
-"""Folders in the state directory: the store's, and the workers' word on what they have begun with."""
+STORE, CLAIMS, LOGS = "jobs", "claims", "logs"
+"""Folders in the state directory: the store's, the workers' word on what they have begun with, logs of processes."""
 FORKSERVER_GRACE = 5.0
 """Seconds that forkservers get to end at the end."""
 MAX_FRAME = 4
@@ -153,7 +148,7 @@ class Daemon:
         self._manager = ServiceManager(os.environ, self._work)
         self._manager.starting()
         self._log = get_logger()
-        self._favour()
+        self._favour(config.daemon.nice)
         self._groups = self._divide()
         open_files = raise_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -189,11 +184,13 @@ class Daemon:
         )
         self._idle = IdleExit(clock, config.daemon.idle_exit, self._is_busy, self._leave_idle)
         self._selfcheck: SelfCheck | None = None
+        self._reload = reload.Reload(self._parts, self._idle.set, self._favour)
 
-    def _favour(self) -> None:
+    @staticmethod
+    def _favour(nice: int) -> None:
         """Be ahead of what is run here: ping and status must answer while everything else is saturated."""
         with contextlib.suppress(OSError):  # not permitted: then it competes as an equal
-            os.setpriority(os.PRIO_PROCESS, 0, self._config.daemon.nice)
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
 
     def _divide(self) -> cgroups.Groups | None:
         """Give daemon, jobs and burners control groups of their own, where one is delegated to the service."""
@@ -252,7 +249,7 @@ class Daemon:
             sessions=sessions,
             functions=FunctionTable(),
             pools=Pools(
-                _pool_settings(config),
+                configured.pool_settings(config),
                 clock=clock,
                 bus=bus,
                 forker=forker,
@@ -270,7 +267,7 @@ class Daemon:
                 config.burners.max_processes,
                 busy=lambda: self._parts.pools.busy_workers,
             ),
-            processes=Processes(clock, bus, forker),
+            processes=Processes(clock, bus, forker, self._log_folder()),
             shared=Shared(clock, bus),
             owned={},
             lenders=set(),
@@ -283,6 +280,11 @@ class Daemon:
             return Ledger()
         self._store.open()
         return Ledger(self._store, Claims(Path(self._config.daemon.state_dir, CLAIMS)))
+
+    def _log_folder(self) -> Path | None:
+        """Of the logs of processes; a daemon that is to write nothing to its state directory has none."""
+        daemon, store = self._config.daemon, self._config.store
+        return Path(daemon.state_dir, LOGS) if store.enabled and daemon.state_dir else None
 
     def _store_changed(self, reason: str) -> None:
         """Writing what is durable has begun to fail, or works again."""
@@ -328,69 +330,11 @@ class Daemon:
         self._parts.bus.emit(DaemonReady(pid=os.getpid(), endpoint=endpoint))
         self._manager.ready(endpoint)
         self._ready({"pid": os.getpid(), "endpoint": endpoint})
-        self._start_configured()
+        configured.start_all(self._parts)
         if self._manager.watchdog is not None:
             self._selfcheck.ask_every(self._manager.watchdog / 3)
         else:
             self._clock.soon(self._selfcheck.close)
-
-    def _start_configured(self) -> None:
-        """What the configuration wants to run from the start; one that fails does not keep the others from it."""
-        for name, burner in self._config.burner.items():
-            self._begin(
-                "burner",
-                name,
-                lambda name=name, burner=burner: self._parts.burners.start(  # type: ignore[misc]
-                    name,
-                    burner.workers or None,
-                    burner.load,
-                    profile=burner.profile or None,
-                    traces=self._config.traces.get(name, ()),
-                    of=burner.of or None,
-                    mode=burner.mode,
-                    no_reserve=burner.no_reserve,
-                    guards=burner.guards,
-                    yield_to_jobs=burner.yield_to_jobs,
-                    seconds=burner.seconds or None,
-                    cpus=burner.cpus,
-                    nice=burner.nice,
-                    generator=burner.generator,
-                    params={name: value for name in PARAMETERS if (value := getattr(burner, name))},
-                ),
-            )
-        for name, process in self._config.process.items():
-            self._begin(
-                "process",
-                name,
-                lambda name=name, process=process: self._parts.processes.run(  # type: ignore[misc]
-                    self._process_settings(name, process)
-                ),
-            )
-
-    def _process_settings(self, name: str, process: configuration.ProcessConfig) -> ProcessSettings:
-        task = process_handlers.task_of(process.call, process.args, {}, self._parts.forker.default)
-        return ProcessSettings(
-            name=name,
-            argv=process.argv,
-            task=task if process.call else None,
-            cwd=process.cwd or str(Path.cwd()),
-            env=process.env,
-            restart=process.restart,
-            stop_signal=process.stop_signal,
-            grace=process.grace,
-        )
-
-    def _begin(self, kind: str, name: str, start: Callable[[], Promise[Any]]) -> None:
-        def settled(promise: Promise[Any]) -> None:
-            if promise.error is not None:
-                self._log.error(
-                    "configured to run, and could not be started", kind=kind, name=name, error=str(promise.error)
-                )
-
-        try:
-            start().when_settled(settled)
-        except StokerError as why:
-            self._log.error("configured to run, and could not be started", kind=kind, name=name, error=str(why))
 
     # --- what can be asked of it
 
@@ -427,39 +371,48 @@ class Daemon:
         rest = [f"{count} {many if count > 1 else one}" for count, one, many in counted[2:] if count]
         return ", ".join((*jobs, *rest))
 
-    def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def reload(self) -> Promise[ReloadReply]:
         """Read the configuration file again, and apply what can be changed while running; keys are read again too."""
+        self._reload.check()
         if self._remote is not None:
             self._remote.refresh()
         self._manager.reloading()
         try:
-            changed, needs_restart = self._apply_again()
+            reloading = self._reload.run()
         except StokerError as why:
             self._manager.reloaded(str(why.message))
             raise
-        self._manager.reloaded()
-        return changed, needs_restart
-
-    def _apply_again(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        new = configuration.load_again(self._config, os.environ)
-        changed, needs_restart = configuration.difference(self._config, new)
-        if not changed:
-            return (), ()
-        for name, settings in _pool_settings(new).items():
-            if name not in self._parts.pools:
-                self._parts.pools.create(name, settings)
-            elif f"pool.{name}.workers" in changed:
-                self._parts.pools.get(name).resize(settings.workers)
-        self._config = self._parts.config = new
-        self._parts.bus.emit(ConfigReloaded(changed=changed))
-        return changed, needs_restart
+        reloading.when_settled(lambda _: self._manager.reloaded())
+        return reloading
 
     def reload_on_signal(self) -> None:
         """SIGHUP."""
+
+        def done(reloaded: Promise[ReloadReply]) -> None:
+            for what, why in reloaded.value().failed.items():
+                self._log.error("the configuration could not be applied to it", what=what, error=why)
+
         try:
-            self.reload()
+            self.reload().when_settled(done)
         except StokerError as why:
-            self._log.error("the configuration is not valid and was not applied", error=str(why))
+            self._log.error("the configuration was not applied", error=str(why))
+
+    def config_diff(self) -> ConfigDiffReply:
+        """What a reload would change, and what was changed by hand."""
+        return self._reload.difference()
+
+    def start_configured(self, name: str) -> Promise[StartReply]:
+        """Start a burner of the configuration that does not run."""
+        answer: Promise[StartReply] = Promise()
+
+        def reply(info: BurnerInfo) -> StartReply:
+            pids = tuple(worker.pid for worker in info.workers if worker.pid is not None)
+            return StartReply(kind="burner", name=info.name, pids=pids)
+
+        reload.start_known(self._parts, name).when_settled(
+            lambda started: answer.settle_with(lambda: reply(started.value()))
+        )
+        return answer
 
     def keys(self) -> KeysReply:
         """Who may connect over tcp, read again; whoever may not any more is out."""
@@ -474,7 +427,9 @@ class Daemon:
         return bool(len(parts.sessions) or working or parts.burners.info() or parts.processes.info())
 
     def _leave_idle(self) -> None:
-        self._log.info("idle for so long that nobody seems to need this daemon", seconds=self._config.daemon.idle_exit)
+        self._log.info(
+            "idle for so long that nobody seems to need this daemon", seconds=self._parts.config.daemon.idle_exit
+        )
         self.shut_down(None)
 
     # --- sessions
@@ -509,7 +464,7 @@ class Daemon:
 
     def shut_down(self, grace: float | None) -> None:
         """Take no new work, let jobs end within ``grace`` seconds, end everything, then leave."""
-        seconds = self._config.daemon.shutdown_grace if grace is None else grace
+        seconds = self._parts.config.daemon.shutdown_grace if grace is None else grace
         if self.state is DaemonState.DRAINING:
             self._parts.pools.hurry(seconds)
             return
@@ -565,25 +520,3 @@ def _text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except OSError:
         return ""
-
-
-def _pool_settings(config: Config) -> dict[str, PoolSettings]:
-    names = dict.fromkeys((DEFAULT, *config.pool))
-    return {name: _settings_of(config, config.pool.get(name, configuration.PoolConfig())) for name in names}
-
-
-def _settings_of(config: Config, pool: configuration.PoolConfig) -> PoolSettings:
-    return PoolSettings(
-        workers=usable_cores() if pool.workers == "auto" else pool.workers,
-        nice=pool.nice,
-        output_bytes=pool.output_bytes,
-        prefetch=pool.prefetch_ms / 1000,
-        result_ttl=pool.result_ttl,
-        result_bytes=config.limits.result_bytes,
-        queue_jobs=config.limits.queue_jobs,
-        queue_bytes=config.limits.queue_bytes,
-        session_jobs=config.limits.session_jobs,
-        max_jobs=pool.max_jobs,
-        memory_bytes=pool.memory_bytes,
-        quarantine=pool.quarantine,
-    )

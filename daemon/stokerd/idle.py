@@ -16,8 +16,14 @@ class IdleExit:
     def __init__(self, clock: Clock, seconds: float, is_busy: Callable[[], bool], leave: Callable[[], None]) -> None:
         self._clock, self._seconds, self._is_busy, self._leave = clock, seconds, is_busy, leave
         self._last = clock.monotonic()
-        if seconds:
-            clock.later(seconds, self._look)
+        self._timer = clock.later(seconds, self._look) if seconds else None
+
+    def set(self, seconds: float) -> None:
+        """From now on leave after so many seconds; 0: never."""
+        self._seconds = seconds
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.later(seconds, self._look) if seconds else None
 
     def touch(self) -> None:
         """Somebody asked for something."""
@@ -30,4 +36,4 @@ class IdleExit:
         if left <= 0:
             self._leave()
         else:
-            self._clock.later(left, self._look)
+            self._timer = self._clock.later(left, self._look)

@@ -80,6 +80,11 @@ class Stretch:
         if len(self._tail) > 2 * self._half:  # not at every write: dropping from the front moves all the rest
             del self._tail[: -self._half]
 
+    @property
+    def dropped(self) -> int:
+        """How many bytes are not kept."""
+        return self.size - len(self._head) - min(len(self._tail), self._half)
+
     def kept(self) -> Kept:
         """What is kept of it so far."""
         return Kept(bytes(self._head), bytes(self._tail[-self._half :]), self.size)

@@ -7,7 +7,7 @@ one thread, so the reply can leave in the same turn of the loop, and the parts c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from stoker.errors import InternalError, StokerError
 
@@ -129,4 +129,26 @@ def gather(promises: list[Promise[T]]) -> Promise[list[T]]:
         whole.resolve([])
     for promise in promises:
         promise.when_settled(one_settled)
+    return whole
+
+
+def then(first: Promise[Any], make: Callable[[], Promise[T]]) -> Promise[T]:
+    """What ``make`` promises once ``first`` has settled, with a value or an error."""
+    whole: Promise[T] = Promise()
+
+    def forward(second: Promise[T]) -> None:
+        if second.error is not None:
+            whole.reject(second.error)
+        else:
+            whole.resolve(second.value())
+
+    def go_on(_: Promise[Any]) -> None:
+        try:
+            second = make()
+        except StokerError as why:
+            whole.reject(why)
+        else:
+            second.when_settled(forward)
+
+    first.when_settled(go_on)
     return whole

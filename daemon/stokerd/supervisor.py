@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from stoker.protocol.models import DaemonInfo
-from stoker.protocol.requests import KeysReply
+from stoker.protocol.requests import ConfigDiffReply, KeysReply, ReloadReply, StartReply
 from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
 from stokerd.clock import Clock
@@ -17,6 +17,7 @@ from stokerd.journal import Journal
 from stokerd.pool.functions import FunctionTable
 from stokerd.pool.pools import Pools
 from stokerd.processes.registry import Processes
+from stokerd.promise import Promise
 from stokerd.shared.registry import Shared
 
 
@@ -30,11 +31,26 @@ class Life(Protocol):
     def info(self) -> DaemonInfo:
         """Its snapshot."""
 
-    def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Read the configuration again; returns the keys that changed, and those that need a restart.
+    def reload(self) -> Promise[ReloadReply]:
+        """Read the configuration again, and apply the difference; settles when that is done.
 
         Raises:
             ConfigError: it is not valid; nothing was applied.
+            Busy: another reload is under way.
+        """
+
+    def config_diff(self) -> ConfigDiffReply:
+        """What a reload would change, and what was changed by hand.
+
+        Raises:
+            ConfigError: the file is not valid.
+        """
+
+    def start_configured(self, name: str) -> Promise[StartReply]:
+        """Start a burner of the configuration that does not run.
+
+        Raises:
+            NotFound: there is none of this name.
         """
 
     def keys(self) -> KeysReply:

@@ -19,10 +19,9 @@ from stoker.protocol.events import ForkserverStarted, ProcessChanged
 from stoker.protocol.models import ProcessInfo
 from stoker.protocol.states import ProcessState
 from stokerd.processes.registry import Processes
-from stokerd.processes.restart import Patience
 
 SLEEP = ("sleep", "1000")
-QUICK = Patience(first=0.01, longest=0.02, settled=1000.0, short_runs=4)
+QUICK = {"backoff": 0.01, "backoff_most": 0.02, "settled": 1000.0, "flap_ends": 4, "flap_seconds": 1000.0}
 
 
 class Bench(Forking):
@@ -30,12 +29,12 @@ class Bench(Forking):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
-        self.processes = Processes(self.clock, self.bus, self.servers, QUICK)
+        self.processes = Processes(self.clock, self.bus, self.servers)
 
     def start(self, name: str, *argv: str, **options: Any) -> ProcessInfo:
         """Start, and wait for the answer."""
         promise = self.processes.start(
-            name, argv, options.pop("cwd", str(self.home)), options.pop("env", {}), **options
+            name, argv, options.pop("cwd", str(self.home)), options.pop("env", {}), **{**QUICK, **options}
         )
         return self.settle(promise)
 
@@ -297,18 +296,18 @@ def test_a_process_that_is_killed_is_started_again(bench: Bench) -> None:
 def test_a_success_is_not_followed_by_a_start_unless_always(bench: Bench) -> None:
     bench.start("once", "true", restart="on-failure")
     bench.start("ever", "true", restart="always")
-    bench.until_state("ever", ProcessState.FAILED)
+    bench.until_state("ever", ProcessState.FLAPPING)
     assert bench.states("once") == [ProcessState.STARTING, ProcessState.UP, ProcessState.DOWN]
     assert (bench.info("once").wanted, bench.info("once").restarts) == (False, 0)
-    assert bench.info("ever").restarts == QUICK.short_runs - 1
+    assert bench.info("ever").restarts == QUICK["flap_ends"] - 1
 
 
 def test_a_process_that_does_not_stay_up_is_given_up_with_the_reason(bench: Bench) -> None:
     bench.start("flap", *shell("echo run; exit 3"))
-    bench.until_state("flap", ProcessState.FAILED)
+    bench.until_state("flap", ProcessState.FLAPPING)
     info = bench.info("flap")
     assert (info.exit_code, info.wanted, info.pid) == (3, False, None)
-    assert info.reason == "given up: it ended 4 times within 1000 s of its start; it last ended with exit code 3"
+    assert info.reason == "given up: it ended 4 times within 1000 s; last: ended with exit code 3"
     assert bench.written("flap") == "run\n" * 4
     assert bench.processes.output("flap")[1]
     assert bench.stop("flap") == ["flap"]
@@ -317,13 +316,12 @@ def test_a_process_that_does_not_stay_up_is_given_up_with_the_reason(bench: Benc
 def test_a_program_that_vanished_is_tried_again_and_then_given_up(bench: Bench) -> None:
     program = _file(bench.home, "program", '#!/bin/sh\nrm -f "$0"\nexit 1\n', 0o755)
     bench.start("vanish", program)
-    bench.until_state("vanish", ProcessState.FAILED)
+    bench.until_state("vanish", ProcessState.FLAPPING)
     assert "there is no program" in bench.info("vanish").reason
 
 
 def test_a_stop_while_it_waits_to_be_started_again_is_done_at_once(bench: Bench) -> None:
-    bench.processes = Processes(bench.clock, bench.bus, bench.servers, Patience(first=1000.0, longest=1000.0))
-    bench.start("wait", "false")
+    bench.start("wait", "false", backoff=1000.0, backoff_most=1000.0)
     bench.until_state("wait", ProcessState.BACKOFF)
     assert "to be started again in 1000 s" in bench.info("wait").reason
     assert bench.processes.stop(["wait"]).settled

@@ -70,10 +70,13 @@ class Client(Submitter):
     status = _awaitable(DaemonCalls.status)
     recent_events = _awaitable(DaemonCalls.events)
     config = _awaitable(DaemonCalls.config)
+    config_diff = _awaitable(DaemonCalls.config_diff)
     reload = _awaitable(DaemonCalls.reload)
     shutdown = _awaitable(DaemonCalls.shutdown)
     start_burner = _awaitable(LoadCalls.start_burner)  # type: ignore[arg-type] # its **parameters might hold a "self"
     start_process = _awaitable(LoadCalls.start_process)
+    start = _awaitable(LoadCalls.start)
+    restart = _awaitable(LoadCalls.restart)
     start_pool = _awaitable(LoadCalls.start_pool)
     set = _awaitable(LoadCalls.set)
     stop = _awaitable(LoadCalls.stop)

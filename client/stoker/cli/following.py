@@ -41,8 +41,13 @@ class Tail:
         """Whether it has written anything so far."""
         return bool(self._out or self._err)
 
-    def pieces(self, *, follow: bool) -> Iterator[tuple[bytes, bytes]]:
-        """What it wrote to stdout and stderr, as it comes; with ``follow`` until it ends."""
+    def pieces(self, *, follow: bool, lines: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """What it wrote to stdout and stderr, as it comes; with ``follow`` until it ends.
+
+        Args:
+            follow: go on until it ends.
+            lines: of what there is already, only so many of the last lines of each stream.
+        """
         while True:
             params: dict[str, Any] = {"id": self._target, "out": self._out, "err": self._err}
             if follow:
@@ -51,13 +56,14 @@ class Tail:
             out, err = (bytes(frames[number]) if len(frames) > number else b"" for number in (0, 1))
             self._out, self._err, self.dropped = reply["next_out"], reply["next_err"], reply["dropped"]
             if out or err:
-                yield out, err
+                yield (out, err) if lines is None else (_last(out, lines), _last(err, lines))
+                lines = None
             elif reply["ended"] or not follow:
                 return
 
-    def copy(self, *, follow: bool) -> None:
-        """Write it all to our own stdout and stderr."""
-        for out, err in self.pieces(follow=follow):
+    def copy(self, *, follow: bool, lines: int | None = None) -> None:
+        """Write it to our own stdout and stderr; see :meth:`pieces`."""
+        for out, err in self.pieces(follow=follow, lines=lines):
             if out:
                 sys.stdout.buffer.write(out)
                 sys.stdout.flush()
@@ -65,9 +71,9 @@ class Tail:
                 sys.stderr.buffer.write(err)
                 sys.stderr.flush()
 
-    def collect(self, *, follow: bool) -> dict[str, Any]:
-        """It all as text where it is text, else as bytes."""
-        pieces = list(self.pieces(follow=follow))
+    def collect(self, *, follow: bool, lines: int | None = None) -> dict[str, Any]:
+        """It as text where it is text, else as bytes; see :meth:`pieces`."""
+        pieces = list(self.pieces(follow=follow, lines=lines))
         return {
             "stdout": _text(b"".join(out for out, _ in pieces)),
             "stderr": _text(b"".join(err for _, err in pieces)),
@@ -81,12 +87,16 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def show_json(tail: Tail, out: Output, *, follow: bool) -> None:
+def _last(data: bytes, lines: int) -> bytes:
+    return b"".join(data.splitlines(keepends=True)[-lines:]) if lines else b""
+
+
+def show_json(tail: Tail, out: Output, *, follow: bool, lines: int | None = None) -> None:
     """One map for all of it; with ``follow`` one line of JSON for each piece."""
     if not follow:
-        out.show({**tail.collect(follow=False), "dropped": tail.dropped})
+        out.show({**tail.collect(follow=False, lines=lines), "dropped": tail.dropped})
         return
-    for stdout, stderr in tail.pieces(follow=True):
+    for stdout, stderr in tail.pieces(follow=True, lines=lines):
         out.show({"stdout": _text(stdout), "stderr": _text(stderr)})
 
 

@@ -32,6 +32,7 @@ def text(status: Map, *, detailed: bool = False, colour: bool = False, now: floa
         parts.append(_pool_workers(status["pools"], colour=colour))
         parts.append(_burner_workers(status["burners"], colour=colour))
         parts.append(_guards(status["burners"], colour=colour))
+        parts.append(_process_details(status["processes"]))
     parts.append(_jobs(status["jobs"], colour=colour))
     return "\n\n".join(part for part in parts if part)
 
@@ -150,17 +151,35 @@ def _processes(processes: list[Map], now: float, *, colour: bool) -> str:
         (
             process["name"],
             render.state(process["state"], colour=colour),
+            "up" if process["wanted"] else "down",
             process["pid"] or "-",
             spell(now - process["started"]) if process["pid"] and process["started"] else "-",
             process["restarts"],
             "-" if process["exit_code"] is None else process["exit_code"],
             render.shorten(render.clean(" ".join(process["argv"]) or process.get("target", "")), 48),
-            render.clean(process["reason"]),
+            render.clean(process["reason"] or process.get("status", "")),
         )
         for process in processes
     ]
-    head = ("PROCESS", "STATE", ">PID", ">UP", ">RESTARTS", ">LAST EXIT", "COMMAND", "")
+    head = ("PROCESS", "STATE", "WANTED", ">PID", ">UP", ">RESTARTS", ">LAST EXIT", "COMMAND", "")
     return render.table(head, rows, colour=colour) if rows else ""
+
+
+def _process_details(processes: list[Map]) -> str:
+    """What becomes of what each writes, and whom it waits for."""
+    rows = [
+        (
+            process["name"],
+            process.get("written", 0),
+            process.get("dropped", 0),
+            process.get("log") or "-",
+            process.get("log_dropped", 0),
+            ", ".join(dict.fromkeys((*process.get("requires", ()), *process.get("after", ())))) or "-",
+        )
+        for process in processes
+    ]
+    head = ("PROCESS", ">WRITTEN", ">NOT IN MEMORY", "LOG", ">NOT IN LOG", "AFTER")
+    return render.table(head, rows) if rows else ""
 
 
 def _objects(objects: list[Map], *, colour: bool) -> str:

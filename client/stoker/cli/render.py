@@ -16,8 +16,12 @@ from typing import Any, TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _GOOD = frozenset({"running", "up", "done", "idle", "busy", "ready", "ok", "watching"})
-_BAD = frozenset({"failed", "worker-died", "timed-out", "quarantined", "lost-with-daemon", "dead", "fail"})
-_MIDDLE = frozenset({"starting", "stopping", "backoff", "paused", "cancelled", "draining", "warn", "tripped"})
+_BAD = frozenset(
+    {"failed", "worker-died", "timed-out", "quarantined", "lost-with-daemon", "dead", "fail", "flapping", "fatal"}
+)
+_MIDDLE = frozenset(
+    {"starting", "stopping", "backoff", "paused", "cancelled", "draining", "warn", "tripped", "waiting"}
+)
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -171,6 +171,45 @@ def named(text: str) -> tuple[str, str]:
     return name, right
 
 
+def words(text: str) -> tuple[str, ...]:
+    """A command line in one argument, split as a shell does.
+
+    Raises:
+        UsageError: nothing in it, or a quote that is not closed.
+    """
+    import shlex
+
+    try:
+        found = tuple(shlex.split(text))
+    except ValueError as why:
+        raise UsageError(f"{text!r} cannot be split into words: {why}", hint="close the quote") from None
+    if not found:
+        raise UsageError("an empty command", hint="give a program and its arguments in quotes")
+    return found
+
+
+def codes(text: str) -> tuple[int, ...]:
+    """Exit codes in ``78,64``.
+
+    Raises:
+        UsageError: one is not from 1 to 255.
+    """
+    found = tuple(whole(part) for part in text.split(","))
+    if not all(1 <= code <= 255 for code in found):
+        raise UsageError(f"{text!r} holds something else than exit codes", hint="they are from 1 to 255")
+    return found
+
+
+def rlimit(text: str) -> tuple[str, int | str]:
+    """``nofile=4096`` or ``core=unlimited``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    name, limit = named(text)
+    return name.lower(), limit if limit == "unlimited" else whole(limit)
+
+
 def spell(seconds: float | None) -> str:
     """Seconds for people: ``0.25s``, ``12s``, ``3m 05s``, ``2h 07m``, ``4d 02h``; ``forever`` without an end."""
     if seconds is None or math.isinf(seconds):

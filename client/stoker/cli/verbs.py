@@ -31,7 +31,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("start burner", "start a named CPU load"),
     Verb("start process", "start a named, supervised process"),
     Verb("start pool", "create a named pool of workers"),
-    Verb("set", "change a burner's or a pool's size, load or time limit while it runs"),
+    Verb("start", "start by its name what is down and known"),
+    Verb("restart", "stop processes and start them again"),
+    Verb("set", "change the size, load or time limit of what runs"),
     Verb("stop", "stop burners, processes and pools, and wait until they are gone"),
     Verb("burn", "put N cores under load, in the foreground, until Ctrl-C"),
     Verb("plan", "show what a load profile will do, before it does"),
@@ -54,6 +56,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("events", "what changed: recent events, or the live stream"),
     Verb("config check", "validate a configuration file"),
     Verb("config show", "the configuration in effect"),
+    Verb("config diff", "what the file would change, and what was changed by hand"),
     Verb("reload", "have the daemon read its configuration again"),
     Verb("service install", "make the daemon a service of systemd, and start it"),
     Verb("service uninstall", "stop that service and remove its units"),
@@ -70,11 +73,27 @@ VERBS: tuple[Verb, ...] = (
 
 
 def find(first: str, second: str | None) -> Verb | None:
-    """The verb that these words begin with, one word or two; None where there is none."""
+    """The verb that these words begin with, one word or two; None where there is none.
+
+    A verb that has kinds, and stands alone too, is not meant by what looks like one of its kinds.
+    """
     for verb in VERBS:
-        if verb.words == first or (second is not None and verb.words == f"{first} {second}"):
+        if verb.words == first and not _is_half_a_verb(first, second):
+            return verb
+        if second is not None and verb.words == f"{first} {second}":
             return verb
     return None
+
+
+def _is_half_a_verb(first: str, second: str | None) -> bool:
+    close = kinds(first)
+    if not close:
+        return False
+    if second is None or second.startswith("-"):
+        return second not in ("-h", "--help")
+    from difflib import get_close_matches
+
+    return bool(get_close_matches(second, close, n=1, cutoff=0.8))
 
 
 def kinds(first: str) -> list[str]:

@@ -32,8 +32,10 @@ METHODS: dict[str, Any] = {
         r.Figures,
         r.Signal,
         r.Stop,
+        r.Restart,
         r.Events,
         r.ConfigShow,
+        r.ConfigDiff,
         r.Reload,
         r.Keys,
         r.Shutdown,
@@ -59,6 +61,8 @@ LEAST_ROLE: dict[type, Role] = {
             r.Logs,
             r.StartBurner,
             r.StartProcess,
+            r.StartKnown,
+            r.Restart,
             r.StartPool,
             r.Set,
             r.Signal,
@@ -67,7 +71,7 @@ LEAST_ROLE: dict[type, Role] = {
         ),
         Role.SUBMIT,
     ),
-    **dict.fromkeys((r.Limit, r.Drain, r.ConfigShow, r.Reload, r.Keys, r.Shutdown), Role.ADMIN),
+    **dict.fromkeys((r.Limit, r.Drain, r.ConfigShow, r.ConfigDiff, r.Reload, r.Keys, r.Shutdown), Role.ADMIN),
 }
 """Request struct -> the least role that may ask it. What is not written here takes :attr:`Role.ADMIN`."""
 

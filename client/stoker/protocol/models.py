@@ -312,12 +312,31 @@ class ProcessInfo(Model, kw_only=True, frozen=True):
     """Of a Python target: what is called."""
     session: str = ""
     """The session that it belongs to and ends with; empty: it is on its own."""
+    group: str = ""
+    """The name that it was started by; that of all its instances."""
+    instance: int = 1
+    """Its number among them."""
+    configured: bool = False
+    """True: the configuration has it, so that it is not forgotten when it is stopped."""
+    status: str = ""
+    """What it last said of itself by ``STATUS=`` on NOTIFY_SOCKET."""
+    written: int = 0
+    """Bytes that it wrote, over all of its runs."""
+    dropped: int = 0
+    """Bytes of them that are not in memory any more."""
+    log: str = ""
+    """Path of the file that its stdout is written to; empty: memory only."""
+    log_dropped: int = 0
+    """Bytes that could not be written to its log files."""
+    requires: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     started: float | None
     exit_code: int | None
     """How it last ended; negative for a signal."""
     restarts: int
     restart: str
     reason: str
+    """Why it is in this state."""
 
 
 class ObjectInfo(Model, kw_only=True, frozen=True):

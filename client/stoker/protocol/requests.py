@@ -25,6 +25,7 @@ from stoker.protocol.models import (
     Percent,
     Seconds,
 )
+from stoker.protocol.processes import Argv, Grace, Keeping
 from stoker.protocol.states import JobState
 
 R = TypeVar("R")
@@ -656,38 +657,70 @@ class ProcessPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
     reason: str = ""
 
 
-class StartProcess(Request[StartReply], tag="process", tag_field="kind", kw_only=True, frozen=True):
+class StartProcess(Keeping, Request[StartReply], tag="process", tag_field="kind", kw_only=True, frozen=True):
     """Start a supervised process: exactly one of argv, call and pickle. A Python target (call, pickle) is forked by the
-    forkserver of the session's environment.
+    forkserver of the session's environment. Answered when it is up: see ``ready``.
 
     Args:
         name: its name.
-        argv: program and arguments; no shell.
+        argv: program and arguments; no shell. ``{instance}`` in them stands for the number of the instance.
         call: a Python function by name, with its arguments; ``many`` is for jobs.
         pickle: a Python target by value.
         cwd: absolute path; None means the session's, else the daemon's.
         env: variables laid over the daemon's environment.
-        restart: what to do when it ends.
-        stop_signal: how it is asked to end; SIGINT is followed by SIGTERM half-way through the grace.
-        grace: seconds from the stop signal to SIGKILL.
         attached: it belongs to this session. The first reply is marked ``more``, and :class:`ProcessPart` replies
             follow with its output, as it comes, and its end. It ends when the session does, and is forgotten when it
             has ended; ``restart`` has to be ``never``.
+        others: see :class:`stoker.protocol.processes.Keeping`.
     """
 
     method: ClassVar[str] = "start"
     reply: ClassVar[type] = StartReply
 
     name: Name
-    argv: Annotated[tuple[str, ...], Meta(max_length=4096)] = ()
+    argv: Argv = ()
     call: CallSpec | None = None
     pickle: TargetSpec | None = None
     cwd: str | None = None
     env: dict[str, str] = {}
-    restart: Literal["always", "on-failure", "never"] = "on-failure"
-    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"] = "SIGTERM"
-    grace: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     attached: bool = False
+
+
+class StartKnown(Request[StartReply], tag="known", tag_field="kind", kw_only=True, frozen=True):
+    """Start what the daemon knows already and is down: a process that is configured, or was given up, or has ended; a
+    burner of the configuration. Answered when it is up, at once where it is.
+
+    Args:
+        name: of a process, of one of its instances, or of a burner.
+    """
+
+    method: ClassVar[str] = "start"
+    reply: ClassVar[type] = StartReply
+
+    name: Name
+
+
+class RestartReply(Reply, kw_only=True, frozen=True):
+    """They are up again."""
+
+    restarted: tuple[str, ...]
+    pids: tuple[int, ...]
+
+
+class Restart(Request[RestartReply], kw_only=True, frozen=True):
+    """Stop processes and start them again as they are known, the instances of one after each other; answered when all
+    are up again.
+
+    Args:
+        names: of processes or instances.
+        grace: seconds from the stop signal to SIGKILL; None means each one's own.
+    """
+
+    method: ClassVar[str] = "restart"
+    reply: ClassVar[type] = RestartReply
+
+    names: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    grace: Grace | None = None
 
 
 class Initializer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -722,7 +755,7 @@ class StartPool(Request[StartReply], tag="pool", tag_field="kind", kw_only=True,
     owned: bool = False
 
 
-Start: TypeAlias = StartBurner | StartProcess | StartPool
+Start: TypeAlias = StartBurner | StartProcess | StartPool | StartKnown
 
 
 class SetReply(Reply, omit_defaults=True, kw_only=True, frozen=True):
@@ -738,7 +771,7 @@ class Set(Request[SetReply], kw_only=True, frozen=True):
     """Change what runs.
 
     Args:
-        name: a burner or a pool.
+        name: a burner, a pool or a process.
         load: new target in percent; a profile is left for it (burners).
         profile: a profile to follow from now on (burners).
         traces: the points of its traces, as in ``start``.
@@ -746,7 +779,7 @@ class Set(Request[SetReply], kw_only=True, frozen=True):
         over: seconds that this ramp takes; without it, 30.
         skip: True goes to the next segment of the profile (burners).
         extend: seconds that the present segment of the profile is to last longer (burners).
-        workers: new number of processes (burners, pools).
+        workers: new number of processes (burners, pools) or instances (processes).
         seconds: new time limit counted from now (burners); ``inf`` for ever.
         paused: True holds what is queued back, and a burner's load, whose profile stands still; False goes on.
         no_reserve: do without the reserve that burners leave free, or keep it again (burners).
@@ -886,15 +919,69 @@ class ConfigShow(Request[ConfigReply], kw_only=True, frozen=True):
     reply: ClassVar[type] = ConfigReply
 
 
+class ConfigChange(Reply, kw_only=True, frozen=True):
+    """One key in which the file and what runs differ. What a process's variables hold is not shown.
+
+    Args:
+        key: dotted.
+        running: what is in effect; None: nothing.
+        file: what the configuration says; None: nothing.
+        effect: what a reload would make of it, in words; empty for what was changed by hand.
+    """
+
+    key: str
+    running: Any
+    file: Any
+    effect: str
+
+
+class ConfigDiffReply(Reply, kw_only=True, frozen=True):
+    """How the configuration and what runs differ.
+
+    Args:
+        path: of the file; None: there is none.
+        file: what a reload would change.
+        pending: keys that were reloaded, and take effect only when the daemon is started again.
+        drift: what ``set``, ``start`` and ``stop`` have changed since; a reload leaves that alone.
+    """
+
+    path: str | None
+    file: tuple[ConfigChange, ...]
+    pending: tuple[str, ...]
+    drift: tuple[ConfigChange, ...]
+
+
+class ConfigDiff(Request[ConfigDiffReply], kw_only=True, frozen=True):
+    """Read the configuration file, and tell what it would change; nothing is applied."""
+
+    method: ClassVar[str] = "config_diff"
+    reply: ClassVar[type] = ConfigDiffReply
+
+
 class ReloadReply(Reply, kw_only=True, frozen=True):
-    """Which keys changed, and which of them take effect only after a restart."""
+    """What has changed, and what was done about it; ``failed`` says why something could not be.
+
+    Args:
+        changed: keys, dotted.
+        needs_restart: those of them that take effect only when the daemon is started again.
+        started: what is new, such as ``process web``.
+        stopped: what is not in the file any more.
+        restarted: what had to be started again to be as the file says.
+        adjusted: what was changed while it ran.
+        failed: what could not be done, and why.
+    """
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
+    started: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()
+    restarted: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Reload(Request[ReloadReply], kw_only=True, frozen=True):
-    """Read the configuration file again: validate all of it, then apply the difference."""
+    """Read the configuration file again: validate all of it, then apply the difference; answered when that is done."""
 
     method: ClassVar[str] = "reload"
     reply: ClassVar[type] = ReloadReply

@@ -105,21 +105,28 @@ class GuardEvent(StrEnum):
 class ProcessState(StrEnum):
     """Where a supervised process stands: *is*, apart from *wanted* in its info."""
 
+    WAITING = "waiting"
+    """For those that it comes after."""
     STARTING = "starting"
     UP = "up"
     STOPPING = "stopping"
     DOWN = "down"
     BACKOFF = "backoff"
-    FAILED = "failed"
+    FLAPPING = "flapping"
+    """Given up: it ended too often within too short a time."""
+    FATAL = "fatal"
+    """Given up: it can't be started, or it ended with a code that says so."""
 
 
 class ProcessEvent(StrEnum):
     """What can happen to a supervised process."""
 
+    HOLD = "hold"
     START = "start"
     READY = "ready"
     EXIT = "exit"
     GIVE_UP = "give-up"
+    FAIL = "fail"
     STOP = "stop"
     WAIT = "wait"
 
@@ -223,23 +230,42 @@ GUARD_MOVES: Mapping[tuple[GuardState, GuardEvent], GuardState] = {
 
 PROCESS_MOVES: Mapping[tuple[ProcessState, ProcessEvent], ProcessState] = {
     **{
+        (state, ProcessEvent.HOLD): ProcessState.WAITING
+        for state in (ProcessState.DOWN, ProcessState.FLAPPING, ProcessState.FATAL)
+    },
+    **{
         (state, ProcessEvent.START): ProcessState.STARTING
-        for state in (ProcessState.DOWN, ProcessState.BACKOFF, ProcessState.FAILED)
+        for state in (
+            ProcessState.DOWN,
+            ProcessState.WAITING,
+            ProcessState.BACKOFF,
+            ProcessState.FLAPPING,
+            ProcessState.FATAL,
+        )
     },
     (ProcessState.STARTING, ProcessEvent.READY): ProcessState.UP,
     **{
         (state, ProcessEvent.STOP): ProcessState.STOPPING
         for state in (ProcessState.STARTING, ProcessState.UP, ProcessState.STOPPING)
     },
-    (ProcessState.BACKOFF, ProcessEvent.STOP): ProcessState.DOWN,
-    (ProcessState.FAILED, ProcessEvent.STOP): ProcessState.DOWN,
-    (ProcessState.DOWN, ProcessEvent.STOP): ProcessState.DOWN,
+    **{
+        (state, ProcessEvent.STOP): ProcessState.DOWN
+        for state in (
+            ProcessState.WAITING,
+            ProcessState.BACKOFF,
+            ProcessState.FLAPPING,
+            ProcessState.FATAL,
+            ProcessState.DOWN,
+        )
+    },
     **{
         (state, ProcessEvent.EXIT): ProcessState.DOWN
         for state in (ProcessState.STARTING, ProcessState.UP, ProcessState.STOPPING)
     },
     (ProcessState.DOWN, ProcessEvent.WAIT): ProcessState.BACKOFF,
-    (ProcessState.DOWN, ProcessEvent.GIVE_UP): ProcessState.FAILED,
+    (ProcessState.DOWN, ProcessEvent.GIVE_UP): ProcessState.FLAPPING,
+    (ProcessState.DOWN, ProcessEvent.FAIL): ProcessState.FATAL,
+    (ProcessState.WAITING, ProcessEvent.FAIL): ProcessState.FATAL,
 }
 
 FORKSERVER_MOVES: Mapping[tuple[ForkserverState, ForkserverEvent], ForkserverState] = {

@@ -144,6 +144,12 @@ class Burners:
         self._stage.conductor.look_again()
         return self._start(settings, replace=replace)
 
+    def limit(self, default_seconds: float, max_processes: int) -> None:
+        """Bounds of those that start or grow from now on: the time limit of one that names none, and how many processes
+        all have together.
+        """
+        self._default_seconds, self._most = default_seconds, max_processes
+
     def set(
         self,
         name: str,

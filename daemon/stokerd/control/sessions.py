@@ -45,7 +45,7 @@ class Sessions:
         bus: Bus,
         on_closed: Callable[[Session], None],
     ) -> None:
-        self._limit, self._role_of = limit, role_of
+        self.limit, self._role_of = limit, role_of
         self._clock, self._bus, self._on_closed = clock, bus, on_closed
         self._by_peer: dict[PeerKey, Session] = {}
         self._anonymous: OrderedDict[PeerKey, Session] = OrderedDict()
@@ -118,11 +118,11 @@ class Sessions:
         """
         peer = next((peer for peer, other in self._anonymous.items() if other is session), None)
         if peer is not None:
-            if len(self._by_peer) >= self._limit:
+            if len(self._by_peer) >= self.limit:
                 raise TooManySessions(
                     f"{len(self._by_peer)} clients are connected, and no more are allowed",
                     hint="close some, or raise limits.sessions",
-                    data={"limit": self._limit},
+                    data={"limit": self.limit},
                 )
             del self._anonymous[peer]
             self._by_peer[peer] = session

@@ -108,6 +108,10 @@ class ForkServers:
         """Every process that is alive because of this: forkservers and their children."""
         return {pid for server in self._all for pid in server.pids()}
 
+    def keep_idle(self, max_idle: int, idle_seconds: float) -> None:
+        """From now on keep so many forkservers without children at hand, each for so many seconds at most."""
+        self._max_idle, self._idle_seconds = max_idle, idle_seconds
+
     def alive(self) -> int:
         """How many processes :meth:`pids` has."""
         return len(self.pids())

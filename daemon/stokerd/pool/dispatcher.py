@@ -67,6 +67,10 @@ class Dispatcher:
         self.held = False
         """Nothing is handed over: the pool is paused, or closes."""
 
+    def adopt(self, settings: PoolSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     def estimate(self, batch: Batch) -> Estimate:
         """What is known of the run time of jobs like these. Of commands, nothing is: each is another program."""
         if batch.form == messages.COMMAND:

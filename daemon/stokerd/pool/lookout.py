@@ -34,6 +34,10 @@ class Lookout:
         self.too_large: dict[int, int] = {}
         """Memory in bytes of the workers that were killed for it, by their id, until somebody has told."""
 
+    def adopt(self, memory_bytes: int) -> None:
+        """Workers may use so much memory from now on."""
+        self._memory_bytes = memory_bytes
+
     def begin(self) -> None:
         """Something runs."""
         if self._timer is None and not self._closed:

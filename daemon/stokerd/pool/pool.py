@@ -45,6 +45,9 @@ from stokerd.pool.waiting import WaitingRoom
 from stokerd.pool.worker import Ran, Span, Worker
 from stokerd.promise import Promise
 
+_OF_A_WORKER = ("nice", "output_bytes", "result_bytes")
+"""Settings that a worker is started with."""
+
 
 class Pool:
     """See the module; the owner of its workers."""
@@ -242,6 +245,20 @@ class Pool:
         self._staff.fill()
         self._bus.emit(PoolChanged(name=self.name, change="resized", size=size))
         self.dispatch()
+
+    def adopt(self, settings: PoolSettings) -> None:
+        """Go by these settings from now on, but for the number of workers. Where that takes other workers, each makes
+        way for a fresh one when it has ended what it has.
+        """
+        anew = any(getattr(self.settings, key) != getattr(settings, key) for key in _OF_A_WORKER)
+        self.settings = self.crew.settings = settings
+        self._dispatcher.adopt(settings)
+        self.verdicts.adopt(settings)
+        self._lookout.adopt(settings.memory_bytes)
+        if anew:
+            for worker in self.crew.active():
+                self.crew.retire(worker)
+            self._staff.adjust()
 
     def staffed(self) -> Promise[list[int]]:
         """Settles with the workers' process ids once as many are up as there should be.

@@ -167,6 +167,24 @@ class Pools:
         """Those of the default pool, for another one of so many workers."""
         return replace(self._template, workers=self._template.workers if workers is None else workers)
 
+    def adopt(self, name: str, settings: PoolSettings, *, resize: bool) -> None:
+        """Have a pool go by other settings from now on; ``default``'s are those of pools to come too.
+
+        Args:
+            name: which.
+            settings: all of them.
+            resize: have their number of workers too, rather than keep the present one.
+
+        Raises:
+            NoSuchPool: it does not exist.
+        """
+        pool = self.get(name)
+        if name == DEFAULT:
+            self._template = settings
+        pool.adopt(settings)
+        if resize:
+            pool.resize(settings.workers)
+
     def create(self, name: str, settings: PoolSettings) -> Pool:
         """A new pool.
 

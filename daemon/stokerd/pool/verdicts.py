@@ -77,6 +77,10 @@ class Verdicts:
 
     # --- what workers report
 
+    def adopt(self, settings: PoolSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     def ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
         """The first jobs of a span have ended."""
         batch = span.batch

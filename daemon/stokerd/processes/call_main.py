@@ -19,6 +19,7 @@ from typing import Any
 
 from stokerd.forkserver.borrowed import borrow
 from stokerd.forkserver.handles import Handles
+from stokerd.processes.become import RefusedError, settle
 from stokerd.processes.exec_main import GO, NOT_EXECUTABLE, refuse, say
 
 _LIBRARY = (
@@ -42,8 +43,11 @@ def main(args: dict[str, Any], handles: Handles) -> None:
     data = page[: args["size"]]
     page.close()
     try:
-        _settle(args["cwd"], args["env"])
+        os.environ.update(settle(args))
         call = _named(data) if args["form"] == "call" else None
+    except RefusedError as why:
+        refuse(channel, why.error, why.hint)
+        raise SystemExit(NOT_EXECUTABLE) from None
     except Exception as why:
         refuse(channel, f"{type(why).__name__}: {why}", f"{sys.executable} looks in {', '.join(sys.path[:3])} …")
         raise SystemExit(NOT_EXECUTABLE) from None
@@ -54,11 +58,6 @@ def main(args: dict[str, Any], handles: Handles) -> None:
         call = pickle.loads(data)  # noqa: S301 - runs as the user's own code, in the user's process
     del data
     call()
-
-
-def _settle(cwd: str, env: dict[str, str]) -> None:
-    os.environ.update(env)
-    os.chdir(cwd)
 
 
 def _named(data: bytes) -> Callable[[], object]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stokerd.forkserver.handles import Handles
+from stokerd.processes.become import RefusedError, reason, settle
 
 GO = b"\n"
 """What the daemon says to a child that has to wait for what it is to do, see :mod:`stokerd.processes.call_main`."""
@@ -26,16 +27,15 @@ NOT_EXECUTABLE = 126
 
 
 def main(args: dict[str, Any], handles: Handles) -> None:
-    """Become ``args["argv"]`` in ``args["cwd"]`` with ``args["env"]`` over this process's variables."""
+    """Become ``args["argv"]``, settled as :func:`stokerd.processes.become.settle` says."""
     channel = handles.channel
     if channel is None:
         raise SystemExit(NOT_EXECUTABLE)
-    argv, cwd = args["argv"], args["cwd"]
-    env = {**os.environ, **args["env"]}
+    argv = args["argv"]
     try:
-        os.chdir(cwd)
-    except (OSError, ValueError) as why:
-        refuse(channel, f"cannot enter the working directory {cwd}: {_reason(why)}", "give a directory that exists")
+        env = settle(args)
+    except RefusedError as why:
+        refuse(channel, why.error, why.hint)
         raise SystemExit(NOT_EXECUTABLE) from None
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so across an exec
         signal.signal(signum, signal.SIG_DFL)
@@ -63,7 +63,7 @@ def _explain(program: str, env: dict[str, str], why: Exception) -> tuple[str, st
     code = why.errno if isinstance(why, OSError) else None
     if code not in {errno.ENOENT, errno.ENOTDIR}:
         hint = "it has to be an executable file" if code in {errno.EACCES, errno.ENOEXEC} else ""
-        return f"cannot execute {program}: {_reason(why)}", hint
+        return f"cannot execute {program}: {reason(why)}", hint
     path = env.get("PATH", os.defpath)
     found = shutil.which(program, path=path)
     if found is not None:
@@ -71,7 +71,3 @@ def _explain(program: str, env: dict[str, str], why: Exception) -> tuple[str, st
     if os.sep in program:
         return f"there is no program {program} in {Path.cwd()}", "give a path that exists, or a name that is on PATH"
     return f"there is no program {program} on PATH", f"PATH is {path}; give the program's absolute path"
-
-
-def _reason(why: Exception) -> str:
-    return (why.strerror or str(why)) if isinstance(why, OSError) else str(why)

@@ -1,35 +1,19 @@
 """When a process that ended is started again: pure, no clock.
 
 The wait doubles with every run that was a short one, and begins anew after a run that was long enough to say that the
-process had come up. A process that only ever has short runs is given up.
+process had come up. A process that ends too often within too short a time is given up.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import final
 
-from stokerd.processes.settings import Restart
+from stoker.protocol.processes import Keeping
 
 _MOST_DOUBLINGS = 64
 """More would leave the range of a float, and the longest wait has been reached long before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """The figures of the policy.
-
-    Args:
-        first: seconds before the first new start.
-        longest: seconds that are waited at most.
-        settled: seconds after which a run counts as one that had come up.
-        short_runs: runs shorter than that, one after the other, after which it is given up.
-    """
-
-    first: float = 0.25
-    longest: float = 30.0
-    settled: float = 10.0
-    short_runs: int = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +25,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Leave it down: it has done what it was for."""
+    """Leave it down: it has done what it was for, or is not to be started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +35,53 @@ class GiveUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """Leave it down: it has said that another start is of no use."""
+
+    reason: str
+
+
 @final
 class Restarts:
     """Decides, end after end, for one process.
 
     Args:
-        mode: ``always``, ``on-failure`` (a code other than 0, a signal, or it could not be started) or ``never``.
-        patience: the figures.
+        keep: its policy, which may be exchanged while it runs.
     """
 
-    def __init__(self, mode: Restart, patience: Patience) -> None:
-        self._mode = mode
-        self._patience = patience
+    def __init__(self, keep: Keeping) -> None:
+        self.keep = keep
         self._short = 0
+        self._ends: deque[float] = deque()
 
-    def decide(self, code: int | None, ran: float) -> Again | Rest | GiveUp:
+    def forget(self) -> None:
+        """Somebody wants it up: what was does not count any more."""
+        self._short = 0
+        self._ends.clear()
+
+    def decide(self, code: int | None, ran: float, now: float) -> Again | Rest | GiveUp | Fatal:
         """What to do now.
 
         Args:
-            code: how it ended, negative for a signal; None: it could not be started.
+            code: how it ended, negative for a signal; None: it could not be started, or did not become ready.
             ran: seconds that it ran.
+            now: seconds, monotonic.
         """
-        if self._mode == "never" or (self._mode == "on-failure" and code == 0):
+        keep = self.keep
+        if code in keep.fatal_codes:
+            return Fatal(f"exit code {code} is one of fatal_codes")
+        if keep.restart == "never" or (keep.restart == "on-failure" and code == 0):
             return Rest()
-        patience = self._patience
-        self._short = 0 if ran >= patience.settled else self._short + 1
-        if self._short >= patience.short_runs:
-            return GiveUp(f"it ended {self._short} times within {patience.settled:g} s of its start")
+        short = ran < keep.settled
+        self._short = self._short + 1 if short else 0
+        if (short or code != 0) and self._flaps(now):
+            return GiveUp(f"it ended {len(self._ends)} times within {keep.flap_seconds:g} s")
         doublings = min(max(0, self._short - 1), _MOST_DOUBLINGS)
-        return Again(min(patience.longest, patience.first * 2.0**doublings))
+        return Again(min(keep.backoff_most, keep.backoff * 2.0**doublings))
+
+    def _flaps(self, now: float) -> bool:
+        self._ends.append(now)
+        while self._ends[0] < now - self.keep.flap_seconds:
+            self._ends.popleft()
+        return bool(self.keep.flap_ends) and len(self._ends) >= self.keep.flap_ends

@@ -12,7 +12,9 @@ from typing import Any, final
 from stoker.errors import StartFailed
 from stokerd.child import Child, Exit, Forker, ForkSpec
 from stokerd.clock import Clock, Timer
+from stokerd.processes import readiness
 from stokerd.processes.exec_main import GO
+from stokerd.processes.readiness import settling
 from stokerd.processes.settings import Settings, Task
 from stokerd.processes.transcript import Transcript
 
@@ -25,11 +27,13 @@ class Ended:
 
     Args:
         how: as the forkserver reported it.
-        refused: why the program could not be executed; None: it was.
+        refused: why it never was up; None: it was.
+        executed: whether the program was executed.
     """
 
     how: Exit
     refused: StartFailed | None
+    executed: bool
 
 
 @final
@@ -41,7 +45,7 @@ class Run:
         forker: who forks.
         settings: what to run.
         transcript: takes what it writes.
-        on_up: called once, when the program has been executed.
+        on_up: called once, when it is up: executed, and ready where it has a way to tell.
         on_ended: called once, and last.
 
     Raises:
@@ -68,7 +72,17 @@ class Run:
         self._half_way: Timer | None = None
         self._deadline = math.inf
         environment = forker.default if settings.task is None else settings.task.environment
-        self._child = forker.fork(environment, _spec(settings), self._started, self._exited)
+        self._late: Timer | None = None
+        self._too_late = ""
+        self._executed = self._ended = False
+        self._readiness = readiness.make(clock, forker, settings, self._ready)
+        try:
+            spec = _spec(settings, {} if self._readiness is None else self._readiness.variables)
+            self._child = forker.fork(environment, spec, self._started, self._exited)
+        except BaseException:
+            if self._readiness is not None:
+                self._readiness.close()
+            raise
         if settings.task is not None:
             _hand_over(self._child, settings.task)
         if self._child.output is not None:
@@ -80,6 +94,11 @@ class Run:
     def pid(self) -> int | None:
         """Its process id, which is that of its group too; None until it was forked."""
         return self._child.pid
+
+    @property
+    def status(self) -> str:
+        """What it last said of itself."""
+        return "" if self._readiness is None else self._readiness.status
 
     def signal(self, signum: int, *, group: bool) -> bool:
         """Send it a signal; False where it has ended already."""
@@ -128,36 +147,68 @@ class Run:
                 self._look()
 
     def _look(self) -> None:
-        """It is up once the channel was closed, by the exec or before the call, and the forkserver has told its pid."""
-        if self._up or not self._closed or self.pid is None:
+        """It has been executed once the channel was closed, by the exec or before the call, and the forkserver has told
+        its pid.
+        """
+        if self._executed or not self._closed or self.pid is None:
             return
         told = self._told()
-        if "exec" in told and "error" not in told:
-            self._up = True
-            self._on_up()
+        if "exec" not in told or "error" in told:
+            return
+        self._executed = True
+        if self._readiness is None:
+            self._ready()
+        elif not self._ended:
+            self._late = self._clock.later(self._settings.keep.ready_timeout, self._is_late)
+            self._readiness.begin(self.pid)
+
+    def _ready(self) -> None:
+        if self._up or self._too_late:
+            return
+        self._up = True
+        if self._late is not None:
+            self._late.cancel()
+        if self._readiness is not None:
+            self._readiness.up()
+        self._on_up()
+
+    def _is_late(self) -> None:
+        """It has been waited for long enough: it is ended, and why it was is told with its end."""
+        if self._readiness is not None and not self._up:
+            seconds = self._settings.keep.ready_timeout
+            self._too_late = f"was not ready within {seconds:g} s: {self._readiness.why_not()}"
+            self._readiness.close()
+            self.stop(self._settings.keep.grace)
 
     def _told(self) -> dict[str, Any]:
         lines = self._said.split(b"\n")[:-1]
         return {key: value for line in lines for key, value in json.loads(line).items()}
 
     def _exited(self, _child: Child, how: Exit) -> None:
+        self._ended = True
         self._hear()
         self._look()
         self._give_back()
         refused = None if self._up else self._refusal(how)
-        self._on_ended(Ended(how, refused))
+        self._on_ended(Ended(how, refused, self._executed))
 
     def _refusal(self, how: Exit) -> StartFailed:
-        told = self._told()
-        data = {"name": self._settings.name, "exit_code": how.code}
-        return StartFailed(
-            f"process {self._settings.name!r} could not be started: {told.get('error', how)}",
-            hint=told.get("hint", ""),
-            data=data,
-        )
+        told, name = self._told(), self._settings.name
+        data = {"name": name, "exit_code": how.code}
+        if not self._executed:
+            error = told.get("error", how)
+            return StartFailed(f"process {name!r} could not be started: {error}", hint=told.get("hint", ""), data=data)
+        last = self._transcript.last_line()
+        hint = f"it last wrote: {last}" if last else "it wrote nothing"
+        what = self._too_late or f"ended with {how} before it was ready"
+        return StartFailed(f"process {name!r} {what}", hint=hint, data=data)
 
     def _give_back(self) -> None:
         self._cancel_ladder()
+        if self._late is not None:
+            self._late.cancel()
+        if self._readiness is not None:
+            self._readiness.close()
         self._transcript.detach()
         channel = self._child.channel
         if channel is not None and not self._closed:  # held open by somebody who was handed it
@@ -166,15 +217,25 @@ class Run:
             channel.close()
 
 
-def _spec(settings: Settings) -> ForkSpec:
-    name, task = settings.name, settings.task
+def _spec(settings: Settings, variables: dict[str, str]) -> ForkSpec:
+    task, args = settings.task, settling(settings)
+    args["env"] |= variables
     if task is None:
-        args: dict[str, Any] = {"argv": settings.argv, "cwd": settings.cwd, "env": dict(settings.env)}
-        return ForkSpec(target="stokerd.processes.exec_main:main", name=name, args=args, channel=True, pipes=True)
-    size = len(task.data)
-    args = {"form": task.form, "size": size, "cwd": settings.cwd, "env": dict(settings.env)}
-    target = "stokerd.processes.call_main:main"
-    return ForkSpec(target=target, name=name, args=args, channel=True, pipes=True, page_bytes=max(size, 1))
+        target, size = "stokerd.processes.exec_main:main", 0
+        args["argv"] = settings.argv
+    else:
+        target, size = "stokerd.processes.call_main:main", len(task.data)
+        args |= {"form": task.form, "size": size}
+    return ForkSpec(
+        target=target,
+        name=settings.name,
+        args=args,
+        channel=True,
+        pipes=True,
+        page_bytes=0 if task is None else max(size, 1),
+        nice=settings.keep.nice,
+        cpus=settings.keep.cpus,
+    )
 
 
 def _hand_over(child: Child, task: Task) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import msgspec
 
 from stoker.protocol.models import Environment
+from stoker.protocol.processes import INSTANCE, Keeping
 
-Restart: TypeAlias = Literal["always", "on-failure", "never"]
+_DEFAULT = Keeping()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +38,15 @@ class Settings:
     """A program and how it is kept.
 
     Args:
-        name: its name.
+        name: its name, that of all its instances.
         argv: program and arguments; no shell. Empty for a Python target.
         task: the Python target; None for a program.
         owner: the session that it belongs to, which hears of its output and its end, and with which it ends; None: it
             is on its own.
         cwd: absolute path of its working directory.
         env: variables laid over the daemon's environment.
-        restart: what to do when it ends.
-        stop_signal: the name of the signal that asks it to end.
-        grace: seconds from that signal to SIGKILL.
+        keep: how it is kept.
+        configured: it is not forgotten when it is stopped, or can't be started.
     """
 
     name: str
@@ -53,11 +55,45 @@ class Settings:
     owner: str | None = None
     cwd: str
     env: Mapping[str, str] = field(default_factory=dict)
-    restart: Restart = "on-failure"
-    stop_signal: str = "SIGTERM"
-    grace: float = 10.0
+    keep: Keeping = _DEFAULT
+    configured: bool = False
 
     @property
     def signum(self) -> signal.Signals:
-        """``stop_signal`` as a number."""
-        return signal.Signals[self.stop_signal]
+        """The signal that asks it to end, as a number."""
+        return signal.Signals[self.keep.stop_signal]
+
+    def runs_like(self, other: Settings) -> bool:
+        """Whether a process with these settings need not be started again to have the others."""
+        mine, its = (replace(each, keep=_DEFAULT, configured=False) for each in (self, other))
+        return mine == its and all(getattr(self.keep, key) == getattr(other.keep, key) for key in _OF_A_RUN)
+
+
+_OF_A_RUN = (
+    "ready",
+    "ready_command",
+    "user",
+    "group",
+    "rlimits",
+    "nice",
+    "cpus",
+    "keep_bytes",
+    "log_bytes",
+    "log_files",
+)
+"""What takes effect when a process is started, and not while it runs."""
+
+
+def of_instance(settings: Settings, number: int) -> Settings:
+    """The settings of one instance.
+
+    Args:
+        settings: of all.
+        number: from 1 on.
+    """
+    if settings.owner is not None:
+        return settings
+    argv = tuple(word.replace(INSTANCE, str(number)) for word in settings.argv)
+    keep = msgspec.structs.replace(settings.keep, ready=settings.keep.ready.replace(INSTANCE, str(number)))
+    env = {"STOKER_PROCESS": settings.name, "STOKER_INSTANCE": str(number), **settings.env}
+    return replace(settings, argv=argv, keep=keep, env=env)

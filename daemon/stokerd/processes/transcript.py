@@ -27,6 +27,16 @@ class Transcript:
         self._open: dict[int, Stretch] = {}
         self._listeners: list[Callable[[], None]] = []
         self._tap: Callable[[bytes, bytes], object] | None = None
+        self._sinks: tuple[Callable[[bytes], object], Callable[[bytes], object]] | None = None
+
+    def copy_to(self, sinks: tuple[Callable[[bytes], object], Callable[[bytes], object]] | None) -> None:
+        """Have what is written from now on handed to these too: what is stdout's, and what is stderr's."""
+        self._sinks = sinks
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bytes that were written to both streams, and bytes of them that are not kept."""
+        return sum(each.size for each in self._streams), sum(each.dropped for each in self._streams)
 
     def attach(self, fds: tuple[int, int]) -> None:
         """A run begins. This owns the descriptors from now on: the reading ends of its stdout and stderr."""
@@ -46,6 +56,15 @@ class Transcript:
         """What is kept so far."""
         out, err = self._streams
         return Output(out.kept(), err.kept())
+
+    def last_line(self) -> str:
+        """The last line with something in it, of stderr before stdout; for a message, at most 200 characters."""
+        for stream in reversed(self._streams):
+            kept = stream.kept()
+            lines = (kept.tail or kept.head)[-4096:].decode("utf-8", "replace").split("\n")
+            if written := [line.strip() for line in lines if line.strip()]:
+                return written[-1][-200:]
+        return ""
 
     def follow(self, tap: Callable[[bytes, bytes], object] | None) -> None:
         """Hand on what was written, to stdout and to stderr, and from now on whatever is as soon as it is read.
@@ -83,6 +102,8 @@ class Transcript:
             stream.add(data)
             if self._tap is not None:
                 self._tap(*((data, b"") if stream is self._streams[0] else (b"", data)))
+            if self._sinks is not None:
+                self._sinks[stream is self._streams[1]](data)
             news = True
         if news:
             self.tell()

@@ -39,7 +39,7 @@ def test_a_method_has_every_field_of_its_struct_as_a_parameter(told, name):
 
 def test_start_has_each_of_its_kinds(told):
     kinds = {str(struct.__struct_config__.tag) for struct in members(METHODS["start"])}
-    assert set(method(told, "start")["params"][0]["schema"]["enum"]) == kinds == {"burner", "process", "pool"}
+    assert set(method(told, "start")["params"][0]["schema"]["enum"]) == kinds == {"burner", "process", "pool", "known"}
     assert len(method(told, "start")["x-params"]["oneOf"]) == len(kinds)
 
 

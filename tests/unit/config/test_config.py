@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import BadEndpoint, ConfigError
-from stokerd.config import as_map, difference, load, load_again
+from stokerd.config import as_map, changes, load, load_again, value
 
 
 @pytest.fixture
@@ -124,6 +124,36 @@ def test_an_unknown_table_is_told_with_the_nearest_table(write):
         ("[process.web]\ncall = 'a'", "process.web.call", 2, "not package.module:function"),
         ("[process.web]\nargv = ['a']\nenv = {A = 1}", "process.web.env", 3, "a table of text"),
         ("[process.web]\nargv = ['a']\ncwd = 'here'", "process.web.cwd", 3, "not an absolute path"),
+        ("[process.web]\nargv = ['a']\nready = 'tcp:http'", "process.web.ready", 3, "is not notify, tcp:PORT"),
+        ("[process.web]\nargv = ['a']\nready = 'unix:here'", "process.web.ready", 3, "is not notify, tcp:PORT"),
+        (
+            "[process.web]\nargv = ['a']\nready = 'notify'\nready_command = ['b']",
+            "process.web.ready_command",
+            4,
+            "two kinds of readiness",
+        ),
+        ("[process.web]\nargv = ['a']\nready_command = ['']", "process.web.ready_command", 3, "name is empty"),
+        ("[process.web]\nargv = ['a']\nready_timeout = 0", "process.web.ready_timeout", 3, "a number (seconds)"),
+        (
+            "[process.web]\nargv = ['a']\nrlimits = {nofiles = 1}",
+            "process.web.rlimits",
+            3,
+            "no resource limit 'nofiles'",
+        ),
+        ("[process.web]\nargv = ['a']\nrlimits = {nofile = 'x'}", "process.web.rlimits", 3, 'numbers or "unlimited"'),
+        ("[process.web]\nargv = ['a']\nfatal_codes = [0]", "process.web.fatal_codes", 3, "item 0 is 0"),
+        ("[process.web]\nargv = ['a']\nbackoff = 60", "process.web.backoff", 3, "longer than the longest"),
+        ("[process.web]\nargv = ['a']\nuser = 'no-such'", "process.web.user", 3, "there is no user 'no-such'"),
+        ("[process.web]\nargv = ['a']\ngroup = 'no-such'", "process.web.group", 3, "there is no group 'no-such'"),
+        ("[process.web]\nargv = ['a']\ninstances = 0", "process.web.instances", 3, "an integer from 1 to 1024"),
+        ("[process.web]\nargv = ['a']\nafter = ['db']", "process.web.after", 3, "there is no process 'db'"),
+        ("[process.'web:2']\nargv = ['a']", "process.web:2", 1, "is a name of an instance"),
+        (
+            "[process.a]\nargv = ['a']\nafter = ['b']\n[process.b]\nargv = ['b']\nrequires = ['a']",
+            "process.a",
+            1,
+            "wait for each other: a → b → a",
+        ),
         ("[pool.'no name']", "pool.no name", 1, "is not a name"),
         ("[pool]\nworkers = 3", "pool.workers", 2, "where a table is expected"),
         ("pool = 3", "pool", 1, "where tables are expected"),
@@ -186,16 +216,34 @@ def test_what_a_processs_environment_holds_is_never_shown(write):
 
 def test_nothing_differs_between_a_file_and_itself(write):
     config = load(write("[burner.heat]\nload = 10\n"), {})
-    assert difference(config, load_again(config, {})) == ((), ())
+    assert changes(config, load_again(config, {})) == []
 
 
-def test_the_difference_names_keys_and_which_of_them_wait_for_a_restart(write):
+def test_the_changes_name_keys_and_whole_tables_and_which_of_them_wait_for_a_restart(write):
     old = load(write("[burner.heat]\nload = 10\n"), {})
     new = load(write("[daemon]\nshutdown_grace = 5\nmode = '0660'\n[pool.default]\nworkers = 2\nnice = 1\n"), {})
-    changed, needs_restart = difference(old, new)
-    assert {"daemon.shutdown_grace", "daemon.mode", "pool.default.workers", "pool.default.nice"} <= set(changed)
-    assert "burner.heat.load" in changed
-    assert set(changed) - set(needs_restart) == {"daemon.shutdown_grace", "pool.default.workers"}
+    found = changes(old, new)
+    assert [str(key) for key in found if key.live] == [
+        "burner.heat",
+        "daemon.shutdown_grace",
+        "pool.default.nice",
+        "pool.default.workers",
+    ]
+    assert [str(key) for key in found if not key.live] == ["daemon.mode"]
+
+
+def test_a_change_is_shown_by_both_values_and_a_table_by_what_is_not_default(write):
+    old = load(write("[process.web]\nargv = ['true']\nenv = {TOKEN = 'hunter2'}\n[limits]\nframes = 3\n"), {})
+    new = load(write("[limits]\nframes = 4\n"), {})
+    frames, web = changes(old, new)
+    assert (value(old, frames), value(new, frames)) == (3, 4)
+    assert (value(old, web), value(new, web)) == ({"argv": ("true",), "env": {"TOKEN": "(not shown)"}}, None)
+
+
+def test_a_name_with_dots_in_it_is_one_name(write):
+    old = load(write("[process.'a.b.c']\nargv = ['true']\n"), {})
+    new = load(write("[process.'a.b.c']\nargv = ['true']\ngrace = 1\n"), {})
+    assert changes(old, new) == [("process", "a.b.c", "grace")]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

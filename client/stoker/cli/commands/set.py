@@ -14,7 +14,7 @@ from stoker.cli.values import UsageError
 
 def arguments(parser: Parser) -> None:
     """NAME and what to change."""
-    parser.add_argument("name", metavar="NAME", help="a burner or a pool")
+    parser.add_argument("name", metavar="NAME", help="a burner, a pool or a process")
     parser.add_argument("--load", metavar="PCT", type=values.percent, help="new target in percent (burners)")
     parser.add_argument("--profile", metavar="P", help="follow this profile from now on (burners)")
     parser.add_argument(
@@ -30,7 +30,7 @@ def arguments(parser: Parser) -> None:
         type=values.positive_duration,
         help="have its present segment last longer (burners)",
     )
-    parser.add_argument("--workers", metavar="N", type=values.whole, help="new number of processes (burners, pools)")
+    parser.add_argument("--workers", metavar="N", type=values.whole, help="new number of processes, or of instances")
     parser.add_argument(
         "--for", metavar="TIME", dest="seconds", type=values.positive_duration, help="new time limit from now (burners)"
     )

@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from stoker.cli import values
+from stoker.cli import keeping, values
 from stoker.cli.connecting import connect
 from stoker.cli.output import Output
 from stoker.cli.parser import Parser
@@ -35,17 +35,7 @@ def arguments(parser: Parser) -> None:
         default=[],
         help="a variable; may be repeated",
     )
-    parser.add_argument(
-        "--restart", choices=("always", "on-failure", "never"), help="what to do when it ends (on-failure)"
-    )
-    parser.add_argument(
-        "--stop-signal",
-        choices=("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL"),
-        help="how it is asked to end (SIGTERM)",
-    )
-    parser.add_argument(
-        "--grace", metavar="TIME", type=values.finite_duration, help="from the stop signal to SIGKILL (10s)"
-    )
+    keeping.arguments(parser)
 
 
 def run(args: Namespace, out: Output) -> int:
@@ -57,8 +47,7 @@ def run(args: Namespace, out: Output) -> int:
         "cwd": os.path.abspath(args.cwd) if args.cwd else of_command_line()["cwd"],
         "env": {"PATH": os.environ.get("PATH", os.defpath), **dict(args.env)},
     }
-    given = {"restart": args.restart, "stop_signal": args.stop_signal, "grace": args.grace}
-    params |= {key: value for key, value in given.items() if value is not None}
+    params |= keeping.params(args)
     with connect(args.socket) as peer:
         started, _ = peer.call("start", params, timeout=args.timeout)
     out.show(started, f"process {started['name']} is up: pid {', '.join(map(str, started['pids']))}")

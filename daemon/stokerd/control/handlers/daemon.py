@@ -14,6 +14,8 @@ from stoker.protocol.models import DaemonStatus, Limits
 from stoker.protocol.requests import (
     Bye,
     ByeReply,
+    ConfigDiff,
+    ConfigDiffReply,
     ConfigReply,
     ConfigShow,
     Events,
@@ -35,6 +37,7 @@ from stokerd import config
 from stokerd.control.caller import Caller
 from stokerd.control.jobspec import checked
 from stokerd.pool.tags import of_session
+from stokerd.promise import Promise
 from stokerd.supervisor import Supervisor
 
 
@@ -98,7 +101,7 @@ def status(parts: Supervisor, _caller: Caller, request: Status) -> DaemonStatus:
 
 def _only(whole: DaemonStatus, names: frozenset[str]) -> DaemonStatus:
     known = {part.name for parts in (whole.pools, whole.burners, whole.processes) for part in parts}
-    known |= {found.name for found in whole.objects if found.name}
+    known |= {found.name for found in whole.objects if found.name} | {found.group for found in whole.processes}
     if missing := sorted(names - known):
         close = difflib.get_close_matches(missing[0][:128], known, n=1)
         raise NotFound(
@@ -110,7 +113,7 @@ def _only(whole: DaemonStatus, names: frozenset[str]) -> DaemonStatus:
         daemon=whole.daemon,
         pools=tuple(part for part in whole.pools if part.name in names),
         burners=tuple(part for part in whole.burners if part.name in names),
-        processes=tuple(part for part in whole.processes if part.name in names),
+        processes=tuple(part for part in whole.processes if part.name in names or part.group in names),
         objects=tuple(part for part in whole.objects if part.name in names),
         jobs=whole.jobs,
         seq=whole.seq,
@@ -137,10 +140,14 @@ def show_config(parts: Supervisor, _caller: Caller, _request: ConfigShow) -> Con
     return ConfigReply(path=str(source) if source is not None else None, config=config.as_map(parts.config))
 
 
-def reload(parts: Supervisor, _caller: Caller, _request: Reload) -> ReloadReply:
-    """Read the configuration again."""
-    changed, needs_restart = parts.life.reload()
-    return ReloadReply(changed=changed, needs_restart=needs_restart)
+def diff_config(parts: Supervisor, _caller: Caller, _request: ConfigDiff) -> ConfigDiffReply:
+    """What the file would change, and what was changed by hand."""
+    return parts.life.config_diff()
+
+
+def reload(parts: Supervisor, _caller: Caller, _request: Reload) -> Promise[ReloadReply]:
+    """Read the configuration again; answered when it is applied."""
+    return parts.life.reload()
 
 
 def keys(parts: Supervisor, _caller: Caller, _request: Keys) -> KeysReply:
@@ -161,6 +168,7 @@ HANDLERS: dict[type, Any] = {
     Status: status,
     Events: events,
     ConfigShow: show_config,
+    ConfigDiff: diff_config,
     Reload: reload,
     Keys: keys,
     Shutdown: shutdown,

@@ -75,10 +75,7 @@ def set_(parts: Supervisor, _caller: Caller, request: Set) -> SetReply | Promise
     if request.name in parts.pools:
         return _set_pool(parts, request)
     if request.name in parts.processes:
-        raise InvalidParams(
-            f"set: {request.name!r} is a process, of which nothing can be set",
-            hint="stop it, and start it as it should be",
-        )
+        return _set_process(parts, request)
     raise _unknown(parts, request.name)
 
 
@@ -135,11 +132,28 @@ def _set_pool(parts: Supervisor, request: Set) -> Promise[SetReply]:
     return answer
 
 
+def _set_process(parts: Supervisor, request: Set) -> Promise[SetReply]:
+    for name in SETTABLE:
+        if name != "workers" and getattr(request, name) is not UNSET:
+            raise InvalidParams(
+                f"set: {request.name!r} is a process, of which {name} can't be set",
+                hint="workers is its number of instances; the rest is what it is started with",
+            )
+    if not isinstance(request.workers, int) or request.workers < 1:
+        raise InvalidParams("set: a process has at least 1 instance", hint=f"`stoker stop {request.name}` stops it")
+    answer: Promise[SetReply] = Promise()
+    scaled = parts.processes.scale(request.name, request.workers)
+    scaled.when_settled(
+        lambda done: answer.settle_with(lambda: (done.value(), SetReply(kind="process", name=request.name))[1])
+    )
+    return answer
+
+
 def _names(parts: Supervisor) -> list[str]:
     return [
         *parts.pools.names(),
         *(info.name for info in parts.burners.info()),
-        *(info.name for info in parts.processes.info()),
+        *(info.group for info in parts.processes.info()),
     ]
 
 
@@ -164,16 +178,20 @@ def stop(parts: Supervisor, _caller: Caller, request: Stop) -> Promise[StopReply
             raise _unknown(parts, name)
     before = _pids(parts, names)
     waits: list[Promise[Any]] = []
+    ended = names[:]
     if pools := [name for name in names if name in parts.pools]:
         waits.append(parts.pools.remove(pools, POOL_GRACE if request.grace is None else request.grace))
     if burners := [name for name in names if name in parts.burners]:
         waits.append(parts.burners.stop(burners, request.grace))
     if processes := [name for name in names if name in parts.processes]:
-        waits.append(parts.processes.stop(processes, request.grace))
+        stopping = parts.processes.stop(processes, request.grace)
+        # Its instances, and those that require it: none of them was named.
+        stopping.when_settled(lambda done: ended.extend(name for name in done.value() if name not in ended))
+        waits.append(stopping)
     answer: Promise[StopReply] = Promise()
 
     def finish() -> StopReply:
-        return StopReply(stopped=tuple(names), survivors=len(before & parts.forker.pids()))
+        return StopReply(stopped=tuple(ended), survivors=len(before & parts.forker.pids()))
 
     def settle(done: Promise[list[Any]]) -> None:
         if done.error is not None:
@@ -189,7 +207,7 @@ def _pids(parts: Supervisor, names: list[str]) -> set[int]:
     """The processes that are to end, as far as there are any now."""
     burning = {worker.pid for info in parts.burners.info() if info.name in names for worker in info.workers}
     working = {worker.pid for info in parts.pools.info() if info.name in names for worker in info.workers}
-    running = {info.pid for info in parts.processes.info() if info.name in names}
+    running = {info.pid for info in parts.processes.info() if {info.name, info.group} & set(names)}
     return {pid for pid in burning | working | running if pid is not None}
 
 

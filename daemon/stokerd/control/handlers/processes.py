@@ -5,13 +5,25 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stoker.errors import InvalidParams, NameTaken
 from stoker.protocol import codec, typed
 from stoker.protocol.models import Environment, ProcessInfo
-from stoker.protocol.requests import CallSpec, ProcessPart, Signal, SignalReply, StartProcess, StartReply
+from stoker.protocol.processes import keeping
+from stoker.protocol.requests import (
+    CallSpec,
+    ProcessPart,
+    Restart,
+    RestartReply,
+    Signal,
+    SignalReply,
+    StartKnown,
+    StartProcess,
+    StartReply,
+)
 from stokerd.control.caller import Caller, Part, Stream
 from stokerd.processes.settings import Settings, Task
 from stokerd.promise import Promise
@@ -37,14 +49,41 @@ def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> P
         owner=owner,
         cwd=request.cwd or environment.cwd,
         env=request.env,
-        restart=request.restart,
-        stop_signal=request.stop_signal,
-        grace=request.grace,
+        keep=keeping(request),
     )
     starting = parts.processes.run(settings)
     answer: Promise[Any] = Promise()
-    reply = _reply if owner is None else _attached(parts)
+    reply = _attached(parts) if owner is not None else partial(_reply, parts)
     starting.when_settled(lambda started: answer.settle_with(lambda: reply(started.value())))
+    return answer
+
+
+def start_known(parts: Supervisor, _caller: Caller, request: StartKnown) -> Promise[StartReply]:
+    """Start what is down and known, a process or a burner of the configuration; answered when it is up."""
+    if request.name in parts.processes:
+        return _started(parts, parts.processes.begin(request.name))
+    return parts.life.start_configured(request.name)
+
+
+def _started(parts: Supervisor, starting: Promise[ProcessInfo]) -> Promise[StartReply]:
+    answer: Promise[StartReply] = Promise()
+    starting.when_settled(lambda started: answer.settle_with(lambda: _reply(parts, started.value())))
+    return answer
+
+
+def restart(parts: Supervisor, _caller: Caller, request: Restart) -> Promise[RestartReply]:
+    """Stop processes and start them again; answered when they are up."""
+    for name in request.names:
+        if name in parts.pools or name in parts.burners:
+            raise InvalidParams(f"restart: {name!r} is not a process", hint="stop it, and start it as it should be")
+    answer: Promise[RestartReply] = Promise()
+
+    def reply(infos: list[ProcessInfo]) -> RestartReply:
+        names = tuple(info.name for info in infos)
+        return RestartReply(restarted=names, pids=tuple(info.pid for info in infos if info.pid is not None))
+
+    restarted = parts.processes.restart(request.names, request.grace)
+    restarted.when_settled(lambda done: answer.settle_with(lambda: reply(done.value())))
     return answer
 
 
@@ -55,6 +94,11 @@ def _owner(caller: Caller, request: StartProcess) -> str | None:
         raise InvalidParams("start: attached is for sessions, and this peer has none", hint="say hello first")
     if request.restart != "never":
         raise InvalidParams("start: an attached process is not started again", hint='say "restart": "never"')
+    for key in ("after", "requires"):
+        if getattr(request, key):
+            raise InvalidParams(f"start: an attached process waits for nobody; leave out {key}")
+    if request.instances != 1:
+        raise InvalidParams("start: an attached process is one", hint="leave out instances")
     return caller.session.id
 
 
@@ -86,7 +130,7 @@ def _attached(parts: Supervisor) -> Callable[[ProcessInfo], Stream]:
             def end(last: ProcessInfo) -> None:
                 send(typed.to_map(ProcessPart(ended=True, exit_code=last.exit_code, reason=last.reason)), (), False)
 
-            send(typed.to_map(_reply(info)), (), True)
+            send(typed.to_map(_reply(parts, info)), (), True)
             numbers = itertools.count(1)
             parts.processes.follow(info.name, lambda out, err: send({"number": next(numbers)}, (out, err), True), end)
 
@@ -113,7 +157,8 @@ def _check(request: StartProcess) -> None:
         raise InvalidParams("start: the program's name is empty", hint="argv begins with the program")
     if request.cwd is not None and not Path(request.cwd).is_absolute():
         raise InvalidParams(f"start: cwd {request.cwd!r:.200} is not an absolute path")
-    for what, texts in (("argv", request.argv), ("cwd", (request.cwd or "",)), ("env", _flat(request.env))):
+    texts_of = {"argv": request.argv, "cwd": (request.cwd or "",), "env": _flat(request.env)}
+    for what, texts in (*texts_of.items(), ("ready_command", request.ready_command)):
         if any("\0" in text for text in texts):
             raise InvalidParams(f"start: {what} holds a null character, which no program can be given")
     if any(not name or "=" in name for name in request.env):
@@ -134,8 +179,17 @@ def _flat(env: dict[str, str]) -> tuple[str, ...]:
     return (*env.keys(), *env.values())
 
 
-def _reply(info: ProcessInfo) -> StartReply:
-    return StartReply(kind="process", name=info.name, pids=() if info.pid is None else (info.pid,))
+def _reply(parts: Supervisor, info: ProcessInfo) -> StartReply:
+    """For one instance, or for all where it is the first of them."""
+    infos = [info]
+    if info.name in parts.processes and info.name == info.group:
+        infos = [info, *(other for other in parts.processes.infos(info.name) if other.name != info.name)]
+    return StartReply(kind="process", name=info.name, pids=tuple(each.pid for each in infos if each.pid is not None))
 
 
-HANDLERS: dict[type, Callable[..., Any]] = {StartProcess: start_process, Signal: send_signal}
+HANDLERS: dict[type, Callable[..., Any]] = {
+    StartProcess: start_process,
+    StartKnown: start_known,
+    Restart: restart,
+    Signal: send_signal,
+}
