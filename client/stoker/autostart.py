@@ -6,6 +6,7 @@ Never called at import, only by whoever makes a client.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -31,6 +32,12 @@ IDLE_EXIT = 900
 
 READY_DEADLINE = 10.0
 """Seconds within which a private daemon must serve."""
+
+ENABLED = "/etc/systemd/system/multi-user.target.wants/stokerd.service"
+"""Lies there when the machine's service is to run always."""
+
+BETWEEN_LIVES = 5.0
+"""Seconds within which the machine's service is back: its RestartSec of 1, and the time that it takes to start."""
 
 _RETRY = 0.02
 _started: list[subprocess.Popen[bytes]] = []
@@ -59,6 +66,8 @@ def locate(explicit: str | None, *, autostart: bool | None, environ: Mapping[str
     for candidate in (path, endpoints.SYSTEM_SOCKET):
         if _answers(candidate):
             return f"ipc://{candidate}"
+    if _comes_back(endpoints.SYSTEM_SOCKET, ENABLED):
+        return f"ipc://{endpoints.SYSTEM_SOCKET}"
     if autostart is None:
         autostart = environ.get("STOKER_AUTOSTART", "1").lower() not in ("0", "no", "false", "off")
     if not autostart:
@@ -67,6 +76,29 @@ def locate(explicit: str | None, *, autostart: bool | None, environ: Mapping[str
         )
     _start(own.url, path, environ)
     return own.url
+
+
+def _comes_back(path: str, enabled: str) -> bool:
+    """Whether the machine's service is between two lives and answers in a moment: a private daemon in its stead would
+    know nothing of its jobs.
+
+    Args:
+        path: its control socket.
+        enabled: what lies there when it is to run always.
+    """
+    if not (os.path.lexists(path) or os.path.lexists(enabled)):
+        return False
+    import socket
+
+    deadline = time.monotonic() + BETWEEN_LIVES
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plain:
+            verdict = plain.connect_ex(path)
+        if verdict not in (errno.ECONNREFUSED, errno.ENOENT):
+            return verdict == 0  # else it is not for this user
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_RETRY)
 
 
 def _answers(path: str) -> bool:

@@ -22,6 +22,7 @@ from stoker.protocol import codec
 CHECKOUT = Path(__file__).parents[2]
 BOX = Path(__file__).with_name("box")
 SYSTEM_PYTHON = "/usr/bin/python3"
+UNITS = ("stokerd.socket", "stokerd-events.socket", "stokerd.service")
 DEADLINE = 60.0
 """Seconds for what is waited for; a busy machine takes its time."""
 
@@ -52,6 +53,7 @@ class Machine:
 
     def __init__(self, state: Path) -> None:
         self.state = state
+        self._page = ""
 
     def run(self, *argv: str, check: bool = True) -> str:
         """Run a command inside; returns what it printed, without its last line end."""
@@ -72,15 +74,22 @@ class Machine:
 
     @contextlib.contextmanager
     def drop_in(self, text: str, unit: str = "stokerd.service") -> Iterator[None]:
-        """A drop-in of the service for the length of a block."""
+        """A drop-in of the service, which is stopped before and after, for the length of a block."""
+        self.stop()
         directory = f"/run/systemd/system/{unit}.d"
         self.write(f"{directory}/test.conf", text)
         self.run("systemctl", "daemon-reload")
         try:
             yield
         finally:
+            self.stop()
             self.run("rm", "-r", directory)
             self.run("systemctl", "daemon-reload")
+
+    def stop(self) -> None:
+        """Have the service and its sockets stopped, and forgotten how they ended."""
+        self.run("systemctl", "stop", *UNITS)
+        self.run("systemctl", "reset-failed", check=False)
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
@@ -110,8 +119,14 @@ class Machine:
         return stoker.Client(str(self.path("/run/stoker/control.sock")), **options)
 
     def journal(self, unit: str = "stokerd.service") -> str:
-        """What systemd and the unit had to say."""
-        return self.run("journalctl", "--no-pager", "--output", "cat", "--unit", unit, check=False)
+        """What systemd and the unit had to say since :meth:`turn_page`."""
+        after = ["--after-cursor", self._page] if self._page else []
+        return self.run("journalctl", "--no-pager", "-q", "--output", "cat", "--unit", unit, *after, check=False)
+
+    def turn_page(self) -> None:
+        """Have :meth:`journal` begin here."""
+        shown = self.run("journalctl", "--no-pager", "-q", "-n", "0", "--show-cursor", check=False)
+        self._page = shown.partition("-- cursor: ")[2].strip()
 
     def ask(self, method: str, *, path: str = "/run/stoker/control.sock", **params: Any) -> dict[str, Any]:
         """One request to the daemon inside, and its reply."""
@@ -175,13 +190,26 @@ def machine(installation) -> Iterator[Machine]:
         state.parent.rmdir()
 
 
-UNITS = ("stokerd.socket", "stokerd-events.socket", "stokerd.service")
+@pytest.fixture(autouse=True)
+def _page(request) -> None:
+    """Each test reads its own part of the journal."""
+    if "machine" in request.fixturenames:
+        request.getfixturevalue("machine").turn_page()
 
 
 @pytest.fixture
-def service(machine) -> Iterator[str]:
-    """The service, started; stopped and with a clean slate afterwards."""
-    machine.run("systemctl", "start", "stokerd.service")
-    yield "stokerd.service"
-    machine.run("systemctl", "stop", *UNITS)
-    machine.run("systemctl", "reset-failed", check=False)
+def service(machine) -> str:
+    """The service, running by itself; it goes on for the next test."""
+    if machine.show("ActiveState", "stokerd.socket") == "active" or machine.show("ActiveState") != "active":
+        machine.stop()
+        machine.run("systemctl", "start", "stokerd.service")
+    return "stokerd.service"
+
+
+@pytest.fixture
+def sockets(machine) -> Iterator[None]:
+    """The socket units, listening for a service that is stopped."""
+    machine.stop()
+    machine.run("systemctl", "start", "stokerd.socket")
+    yield
+    machine.stop()

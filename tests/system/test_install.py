@@ -93,6 +93,33 @@ def test_a_drop_in_is_installed_with_it_and_removed_with_it(machine, service):
     assert machine.show("NoNewPrivileges") == "yes"
 
 
+def test_with_tcp_it_serves_whoever_has_an_authorized_key(machine, service):
+    before = machine.path("/etc/stoker/config.toml").read_text()
+    machine.write("/etc/stoker/config.toml", before + 'tcp = "tcp://127.0.0.1:7411"\n')
+    machine.run("ip", "link", "set", "lo", "up", check=False)
+    try:
+        for name in ("server", "ada", "eve"):
+            machine.stoker("key", "new", name)
+        machine.stoker("key", "authorize", "ada", "--role", "submit")
+        machine.stoker("service", "install", "--with", "tcp")
+        assert machine.show("RestartPreventExitStatus").split() == ["64", "77", "78"]
+        machine.run("systemctl", "restart", "stokerd.service")
+
+        def asking(name, *words):
+            keys = "/etc/stoker/keys"
+            environ = [f"STOKER_KEY={keys}/{name}.key_secret", f"STOKER_SERVER_KEY={keys}/server.key"]
+            return ["env", *environ, STOKER, *words, "--socket", "tcp://127.0.0.1:7411"]
+
+        assert machine.run(*asking("ada", "submit", "math:factorial", "5")) == "120"
+        assert machine.code(*asking("ada", "reload")) == 77, "that takes an admin"
+        assert machine.code(*asking("eve", "ping")) == 77
+    finally:
+        machine.write("/etc/stoker/config.toml", before)
+        machine.stop()
+        machine.stoker("service", "uninstall")
+        machine.stoker("service", "install")
+
+
 def test_a_user_can_have_one_too(machine):
     machine.run("systemctl", "start", "user@0.service")
     user = ["env", "XDG_RUNTIME_DIR=/run/user/0"]
@@ -124,6 +151,7 @@ def test_who_may_not_and_where_it_cannot_are_told_plainly(machine):
 
 def test_a_service_that_does_not_start_says_why(machine):
     before = machine.path("/etc/stoker/config.toml").read_text()
+    machine.stop()
     machine.write("/etc/stoker/config.toml", "[daemon]\nsockt = 'x'\n")
     try:
         told = machine.stoker("service", "install", check=False)

@@ -8,8 +8,6 @@ import pytest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-UNITS = ("stokerd.socket", "stokerd-events.socket", "stokerd.service")
-
 
 def processes(machine) -> list[int]:
     """What runs in the service's control group, as its own pid namespace counts."""
@@ -59,16 +57,23 @@ def test_killed_it_is_back_and_none_of_its_processes_is_left_over(machine, servi
     assert not children & set(processes(machine))
 
 
-def test_a_hung_daemon_is_noticed_by_the_watchdog_and_replaced(machine):
-    with machine.drop_in("[Service]\nWatchdogSec=1\nTimeoutAbortSec=1\n"):
+HANGS_ON_ORDER = (
+    "import signal, sys, time; from stokerd.__main__ import main;"
+    " signal.signal(signal.SIGUSR1, lambda *_: time.sleep(9999)); sys.exit(main([]))"
+)
+"""The daemon, whose loop can be made to hang: its other threads live on, and so does the process."""
+
+
+def test_a_daemon_whose_loop_hangs_is_noticed_by_the_watchdog_and_replaced(machine):
+    start = f'ExecStart=\nExecStart=/opt/stoker/bin/python3 -c "{HANGS_ON_ORDER}"'
+    with machine.drop_in(f"[Service]\nWatchdogSec=1\nTimeoutAbortSec=1\n{start}\n"):
         machine.run("systemctl", "start", "stokerd.service")
         before = machine.show("MainPID")
-        machine.run("kill", "-STOP", before)
+        machine.run("kill", "-USR1", before)
         machine.until("a new daemon", lambda: machine.show("MainPID") not in ("0", before))
         machine.until("ready again", lambda: machine.show("ActiveState") == "active")
         assert "Watchdog timeout" in machine.journal()
         assert machine.ask("ping")["result"]
-        machine.run("systemctl", "stop", "stokerd.service")
 
 
 def test_a_daemon_that_lives_is_left_alone_by_the_watchdog(machine):
@@ -82,26 +87,22 @@ def test_a_daemon_that_lives_is_left_alone_by_the_watchdog(machine):
 
         machine.until("five signs of life", five_signs)
         assert machine.show("NRestarts") == "0"
-        machine.run("systemctl", "stop", "stokerd.service")
 
 
-def test_a_request_sent_while_it_is_down_starts_it_and_is_answered(machine):
-    machine.run("systemctl", "start", "stokerd.socket")
-    try:
-        assert machine.show("ActiveState") == "inactive"
-        assert machine.run("stat", "-c", "%U:%G %a", "/run/stoker/control.sock") == "root:stoker 660"
-        pong = machine.ask("ping")["result"]
-        machine.until("started", lambda: machine.show("ActiveState") == "active")
-        assert str(pong["pid"]) == machine.show("MainPID")
-        machine.run("systemctl", "stop", "stokerd.service")
-        assert machine.path("/run/stoker/control.sock").exists(), "the socket is systemd's, and waits for the next"
-        assert str(machine.ask("ping")["result"]["pid"]) == machine.show("MainPID")
-    finally:
-        machine.run("systemctl", "stop", *UNITS)
+def test_a_request_sent_while_it_is_down_starts_it_and_is_answered(machine, sockets):
+    assert machine.show("ActiveState") == "inactive"
+    assert machine.run("stat", "-c", "%U:%G %a", "/run/stoker/control.sock") == "root:stoker 660"
+    pong = machine.ask("ping")["result"]
+    machine.until("started", lambda: machine.show("ActiveState") == "active")
+    assert str(pong["pid"]) == machine.show("MainPID")
+    machine.run("systemctl", "stop", "stokerd.service")
+    assert machine.path("/run/stoker/control.sock").exists(), "the socket is systemd's, and waits for the next"
+    assert str(machine.ask("ping")["result"]["pid"]) == machine.show("MainPID")
 
 
 def test_a_wrong_configuration_is_told_and_not_tried_again_and_again(machine):
     before = machine.path("/etc/stoker/config.toml").read_text()
+    machine.stop()
     machine.write("/etc/stoker/config.toml", "[daemon]\nsockt = 'x'\n")
     try:
         assert "failed" in machine.run("systemctl", "start", "stokerd.service", check=False)
@@ -118,7 +119,6 @@ def test_the_example_configuration_starts_it(machine):
     with machine.drop_in("[Service]\nEnvironment=STOKER_CONFIG=/opt/stoker/share/stoker/config.example.toml\n"):
         machine.run("systemctl", "start", "stokerd.service")
         assert machine.ask("ping")["result"]
-        machine.run("systemctl", "stop", "stokerd.service")
 
 
 def test_the_box_is_not_this_machine(machine):

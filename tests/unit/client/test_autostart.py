@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
+from stoker import autostart
 from stoker.autostart import locate, make_private
 from stoker.errors import BadEndpoint, ConnectionFailed, NobodyListening, PermissionRefused
+from stoker.protocol import endpoint
 
 
 @pytest.fixture
@@ -42,6 +45,43 @@ def test_the_users_own_daemon_is_found(environ, tmp_path):
         listener.bind(str(path))
         listener.listen()
         assert locate(None, autostart=False, environ=environ) == f"ipc://{path}"
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch):
+    """Where the machine's service would listen, and what would lie there if it were enabled."""
+    monkeypatch.setattr(endpoint, "SYSTEM_SOCKET", str(tmp_path / "system.sock"))
+    monkeypatch.setattr(autostart, "ENABLED", str(tmp_path / "enabled"))
+    return tmp_path / "system.sock", tmp_path / "enabled"
+
+
+@pytest.mark.parametrize("left", ["a socket of one that was killed", "no socket, as between stop and start"])
+def test_a_service_between_two_lives_is_waited_for(environ, machines, left):
+    path, enabled = machines
+    with socket.socket(socket.AF_UNIX) as killed, socket.socket(socket.AF_UNIX) as next_one:
+        if left.startswith("a socket"):
+            killed.bind(str(path))
+        else:
+            enabled.touch()
+
+        def come_back():
+            path.unlink(missing_ok=True)
+            next_one.bind(str(path))
+            next_one.listen()
+
+        timer = threading.Timer(0.1, come_back)
+        timer.start()
+        try:
+            assert locate(None, autostart=False, environ=environ) == f"ipc://{path}"
+        finally:
+            timer.join()
+
+
+def test_a_service_that_does_not_come_back_is_not_waited_for_long(environ, machines, monkeypatch):
+    monkeypatch.setattr(autostart, "BETWEEN_LIVES", 0.05)
+    machines[1].touch()
+    with pytest.raises(NobodyListening, match="none is to be started"):
+        locate(None, autostart=False, environ=environ)
 
 
 def test_the_runtime_directory_is_made_for_this_user_alone(tmp_path):
