@@ -18,6 +18,7 @@ from stoker.errors import (
     ConnectionClosed,
     DaemonLost,
     InitializerFailed,
+    NobodyListening,
     ResultNotPackable,
     StokerError,
     WorkerDied,
@@ -45,7 +46,7 @@ class ValueBroken(ResultNotPackable, PicklingError, BrokenProcessPool):
 
 
 class PoolLost(DaemonLost, BrokenProcessPool):
-    """The daemon went away while the call was under way."""
+    """The daemon went away before the call had a result."""
 
 
 class ExecutorClosed(ConnectionClosed, BrokenProcessPool):
@@ -62,6 +63,7 @@ _COUNTERPARTS: dict[type[StokerError], type[StokerError]] = {
     ArgumentsNotReadable: ArgumentsBroken,
     ResultNotPackable: ValueBroken,
     DaemonLost: PoolLost,
+    NobodyListening: PoolLost,  # it went before the call could be sent
     ConnectionClosed: ExecutorClosed,
 }
 

@@ -117,7 +117,8 @@ def daemon() -> Iterator[RunningDaemon]:
 
 @pytest.fixture
 def environ(daemon: RunningDaemon) -> dict[str, str]:
-    return {**os.environ, "STOKER_SOCKET": daemon.endpoint}
+    # Unbuffered, a print is two writes, and those of two processes may alternate.
+    return {**os.environ, "STOKER_SOCKET": daemon.endpoint, "PYTHONUNBUFFERED": ""}
 
 
 def assert_nothing_is_left(daemon: RunningDaemon, before: set[int]) -> None:

@@ -169,7 +169,8 @@ def test_the_daemons_death_fails_every_future(start_daemon):
     executor = stoker.Executor(client=client)
     futures = [executor.submit(time.sleep, 600) for _ in range(3)]
     daemon.kill()
-    assert all(isinstance(future.exception(WAIT), DaemonLost) for future in futures)
+    ends = [future.exception(WAIT) for future in futures]
+    assert all(isinstance(end, DaemonLost) for end in ends), ends
     executor.shutdown()
     client.close()
 
@@ -328,7 +329,7 @@ def test_a_callback_that_leaves_does_not_end_the_thread_that_serves_all(executor
     assert executor.submit(abs, -2).result(WAIT) == 2
     with stoker.Executor(client=executor._client) as other:
         assert other.submit(abs, -3).result(WAIT) == 3
-    assert "exception calling a callback" in caplog.text
+    wait_until(lambda: "exception calling a callback" in caplog.text)
 
 
 def test_waiting_in_a_callback_is_refused(executor):

@@ -93,7 +93,7 @@ def share_out(amount: float, wishes: Sequence[float], most: Sequence[float]) -> 
     left = amount
     while open_ and left > _ALMOST:
         weight = sum(wishes[index] for index in open_)
-        given = {index: left * wishes[index] / weight for index in open_}
+        given = {index: left * (wishes[index] / weight) for index in open_}
         full = [index for index in open_ if shares[index] + given[index] >= most[index]]
         for index in full or open_:
             step = min(given[index], most[index] - shares[index])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 import sysconfig
 from pathlib import Path
@@ -21,6 +22,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _STOKERD = str(Path(__file__).parents[1]) + os.sep
 
 Stamp = tuple[int, int, int]
+_COMPILED = struct.Struct("<4xIII")
+"""Of a compiled file, after its magic number: flags (0: checked by time), time in seconds and size of its source, as
+PEP 552 says."""
 
 
 class Sources:
@@ -30,6 +34,8 @@ class Sources:
         self._inotify = -2
         """Its descriptor; -1: there is none to be had; -2: nothing is watched yet."""
         self._stamps: dict[str, Stamp] = {}
+        self._late = False
+        """One had changed already when the job that imported it ended."""
         self._directories: set[str] = set()
         self._seen: set[str] = set(sys.modules)
         self._count = len(sys.modules)
@@ -46,17 +52,17 @@ class Sources:
             self._seen.add(name)
             path = getattr(module, "__file__", None)
             if isinstance(path, str) and path.endswith(".py") and not path.startswith(self._foreign):
-                self._watch(os.path.abspath(path))
+                self._watch(os.path.abspath(path), getattr(module, "__cached__", None))
 
     def changed(self) -> bool:
         """Whether one of them is not what was imported."""
-        if not self._stamps:
-            return False
+        if self._late or not self._stamps:
+            return self._late
         if self._inotify >= 0 and not self._news():
             return False
         return any(_stamp(path) != stamp for path, stamp in self._stamps.items())
 
-    def _watch(self, path: str) -> None:
+    def _watch(self, path: str, cached: object) -> None:
         stamp = _stamp(path)
         if stamp is None:
             return
@@ -69,7 +75,8 @@ class Sources:
                 self._inotify = -1
             self._directories.add(directory)
         # After the watch has begun: what changes from here on is told, what changed before shows in the stamp.
-        self._stamps[path] = _stamp(path) or stamp
+        stamp = self._stamps[path] = _stamp(path) or stamp
+        self._late = self._late or (isinstance(cached, str) and _is_of_another(cached, stamp))
 
     def _news(self) -> bool:
         """Whether anything happened in one of the directories since the last look."""
@@ -91,6 +98,16 @@ def _stamp(path: str) -> Stamp | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _is_of_another(cached: str, stamp: Stamp) -> bool:
+    """Whether the compiled file that an import has left or used is of a source other than this; False: not known."""
+    try:
+        with open(cached, "rb") as file:  # noqa: PTH123 - as above
+            flags, modified, size = _COMPILED.unpack(file.read(_COMPILED.size))
+    except (OSError, struct.error):
+        return False
+    return not flags and (modified, size) != (stamp[0] // 10**9 & 0xFFFF_FFFF, stamp[1] & 0xFFFF_FFFF)
 
 
 def _foreign() -> tuple[str, ...]:

@@ -197,7 +197,6 @@ class Worker:
         elif header.op == messages.RUN and not self._is_stale():
             self._threads.follow(header.usage)
             self._run(header, template, body[header.template :])
-            self._sources.note_imports()
 
     def _begin(self, header: messages.Header, template: bytes, payload: memoryview) -> None:
         """Call what every worker of this pool begins with; where that fails, say why and end."""
@@ -236,6 +235,7 @@ class Worker:
                     commands.job = header.extra + index
                 data, error = self._run_one(seq, header.form, template, body[at : at + length])
                 now = time.monotonic_ns()
+                self._sources.note_imports()  # before anybody can know the result, and change what was imported
                 self._tell_output(seq)
                 self._outbox.add(seq, data, now - started, error=error)
                 words[page.DONE] = seq

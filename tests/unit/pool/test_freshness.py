@@ -127,3 +127,21 @@ class NoWatches:
 
     def inotify_add_watch(self, *_: object) -> int:
         return -1
+
+
+def test_a_source_that_changed_before_the_job_that_imported_it_ended_is_noticed(sources, module, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    importlib.invalidate_caches()
+    importlib.import_module(module.stem)
+    change(module)
+    sources.note_imports()
+    assert sources.changed()
+
+
+def test_a_source_that_was_compiled_before_and_has_not_changed_is_not_taken_for_another(sources, module, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    importlib.invalidate_caches()
+    importlib.import_module(module.stem)
+    del sys.modules[module.stem]
+    imported(sources, module)
+    assert not sources.changed()
