@@ -282,6 +282,12 @@ class TooManySessions(Busy):
     code = "too-many-sessions"
 
 
+class TooManyRequests(Busy):
+    """The client has as many requests under way as one client may."""
+
+    code = "too-many-requests"
+
+
 class UnknownFunction(Busy):
     """The function with this hash has not been uploaded, or was forgotten; upload it and submit again."""
 

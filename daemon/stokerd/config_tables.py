@@ -99,6 +99,13 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         kept_result_bytes: values of ended jobs that are kept, together.
         jobs_per_request: jobs in one ``submit``.
         events: recent events that are remembered.
+        session_requests: requests of one client that wait for their answer.
+        function_bytes: uploaded functions of one client, together; those used longest ago are forgotten.
+        objects: shared objects.
+        object_bytes: one shared object.
+        objects_bytes: all shared objects together.
+        pools: pools.
+        processes: supervised processes.
     """
 
     message_bytes: Bytes = 256 << 20
@@ -114,6 +121,13 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kept_result_bytes: Bytes = 256 << 20
     jobs_per_request: Count = 1_000_000
     events: Count = 1000
+    session_requests: Count = 100_000
+    function_bytes: Bytes = 256 << 20
+    objects: Count = 100_000
+    object_bytes: Bytes = 256 << 20
+    objects_bytes: Bytes = 1 << 30
+    pools: Count = 1000
+    processes: Count = 10_000
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

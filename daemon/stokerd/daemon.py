@@ -39,6 +39,7 @@ from stokerd.control.handlers import objects as object_handlers
 from stokerd.control.handlers import processes as process_handlers
 from stokerd.control.jobspec import interpreter
 from stokerd.control.listener import Listeners, open_all
+from stokerd.control.permits import Permits
 from stokerd.control.publisher import Publisher
 from stokerd.control.remote import Remote
 from stokerd.control.selfcheck import SelfCheck
@@ -58,7 +59,7 @@ from stokerd.pool.pools import CANCEL_GRACE, Pools
 from stokerd.pool.tags import of_session
 from stokerd.processes.registry import Processes
 from stokerd.promise import Promise, gather
-from stokerd.shared.registry import Shared
+from stokerd.shared.registry import Shared, SharedLimits
 from stokerd.store.store import Store
 from stokerd.supervisor import Supervisor
 
@@ -175,11 +176,12 @@ class Daemon:
         os.environ["STOKER_SOCKET"] = self._control.endpoint.url
         self._parts = self._build(config, open_files)
         self._dispatcher = Dispatcher(
-            HANDLERS,
+            Permits(config.security).guarded(HANDLERS),
             self._parts,
             head_bytes=limits.head_bytes,
             frames=limits.frames,
             message_bytes=limits.message_bytes,
+            waiting=limits.session_requests,
             on_bug=lambda what, trace: self._log.error("a handler failed", error=what, traceback=trace),
         )
         self._idle = IdleExit(clock, config.daemon.idle_exit, self._is_busy, self._leave_idle)
@@ -247,7 +249,7 @@ class Daemon:
             forker=forker,
             journal=journal,
             sessions=sessions,
-            functions=FunctionTable(),
+            functions=FunctionTable(limits.function_bytes),
             pools=Pools(
                 configured.pool_settings(config),
                 clock=clock,
@@ -268,7 +270,13 @@ class Daemon:
                 busy=lambda: self._parts.pools.busy_workers,
             ),
             processes=Processes(clock, bus, forker, self._log_folder()),
-            shared=Shared(clock, bus),
+            shared=Shared(
+                clock,
+                bus,
+                SharedLimits(
+                    objects=limits.objects, object_bytes=limits.object_bytes, total_bytes=limits.objects_bytes
+                ),
+            ),
             owned={},
             lenders=set(),
             life=self,

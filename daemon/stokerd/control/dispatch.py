@@ -17,6 +17,7 @@ from stoker.errors import (
     MessageTooLarge,
     PermissionDenied,
     StokerError,
+    TooManyRequests,
 )
 from stoker.protocol import codec, typed
 from stoker.protocol.codec import Frame
@@ -53,6 +54,7 @@ class Dispatcher:
         head_bytes: the largest head that is looked at.
         frames: the most payload frames a message may have.
         message_bytes: the largest message.
+        waiting: the most requests of one session that wait for their answer.
         on_bug: told of the traceback when a handler fails in a way that it should not.
     """
 
@@ -64,11 +66,13 @@ class Dispatcher:
         head_bytes: int,
         frames: int,
         message_bytes: int,
+        waiting: int = 100_000,
         on_bug: Callable[[str, str], None],
     ) -> None:
         self._handlers = {kind: (least_role(kind), handler) for kind, handler in handlers.items()}
         self._parts = parts
         self._head_bytes, self._frames, self._message_bytes = head_bytes, frames, message_bytes
+        self._most_waiting = waiting
         self._on_bug = on_bug
         self._waiting: dict[str, set[Promise[Any]]] = {}
 
@@ -147,6 +151,10 @@ class Dispatcher:
 
     def _answer(self, session: Session, request_id: int | str | None, answer: Any, send: Send) -> None:
         if isinstance(answer, Promise):
+            if session.due >= self._most_waiting:
+                answer.abandon()
+                self._refuse(request_id, _too_many(session.due), send)
+                return
             self._park(session, request_id, answer, send)
         elif isinstance(answer, Stream):
             answer.start(lambda part, payload, more: send(codec.encode_reply(request_id, part, payload, more=more)))
@@ -191,6 +199,14 @@ class Dispatcher:
         except CannotPack:  # text of the system's with bytes that are not UTF-8, a path for instance
             plain = error.message.encode("utf-8", "backslashreplace").decode()
             return codec.encode_error(request_id, {"code": error.wire_code, "message": plain})
+
+
+def _too_many(waiting: int) -> TooManyRequests:
+    return TooManyRequests(
+        f"{waiting} requests of this client wait for their answers, and no more may",
+        hint="wait for some, or raise limits.session_requests",
+        data={"limit": waiting},
+    )
 
 
 def _denied(session: Session, least: Role, request: Any) -> PermissionDenied:

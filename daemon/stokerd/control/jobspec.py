@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from stoker.errors import InvalidParams, NoSuchJob
+from stoker.errors import Busy, InvalidParams, NoSuchJob
 from stoker.protocol import codec
 from stoker.protocol.models import Environment
 from stoker.protocol.requests import CallSpec, CommandSpec, Initializer, JobSpec, PickleSpec, Submit, Upload
@@ -24,6 +24,8 @@ from stokerd.pool.tags import of_session
 from stokerd.supervisor import Supervisor
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+MAX_PROGRAM = 1 << 21
+"""Characters of arguments and variables of one program: a quarter of the usual stack limit, as the kernel has it."""
 SHOWN_OF_CIRCLE = 20
 """Entries of a circle that are named, at most."""
 _SHAPES = {"call": messages.CALL, "item": messages.ITEM, "chunk": messages.CHUNK}
@@ -342,6 +344,7 @@ def _command(parts: Supervisor, caller: Caller, spec: CommandSpec) -> _Made:
             "stdin": spec.stdin,
         }
     )
+    check_size("command", (*spec.argv, *spec.env, *spec.env.values()))
     return _Made(Path(spec.argv[0]).name, messages.COMMAND, b"", array("I", (len(packed),)), packed)
 
 
@@ -365,6 +368,7 @@ def checked(environment: Environment) -> Environment:
     texts = (environment.executable, environment.cwd, *environment.path, *environment.env, *environment.env.values())
     if any("\0" in text for text in texts):
         raise InvalidParams("environment: a path or variable holds a zero byte")
+    check_size("environment", texts)
     _check_variables("environment", environment.env)
     return msgspec.structs.replace(environment, executable=interpreter(environment.executable))
 
@@ -379,6 +383,38 @@ def interpreter(executable: str) -> str:
         return str(usual) if usual.samefile(executable) else executable
     except OSError:
         return executable
+
+
+def check_count(what: str, there: int, most: int) -> None:
+    """Refuse one more of something of which there are as many as may be.
+
+    Raises:
+        Busy: there are; the limit has the same name as ``what``.
+    """
+    if there >= most:
+        raise Busy(
+            f"there are {there} {what}, and no more are allowed",
+            hint=f"stop some, or raise limits.{what}",
+            data={"limit": most},
+        )
+
+
+def check_size(what: str, texts: Iterable[str]) -> None:
+    """Refuse what the kernel would refuse to start a program with.
+
+    Args:
+        what: what is checked.
+        texts: arguments and variables.
+
+    Raises:
+        InvalidParams: they are too large together; see execve(2), "Limits on size of arguments and environment".
+    """
+    size = sum(map(len, texts))
+    if size > MAX_PROGRAM:
+        raise InvalidParams(
+            f"{what}: {size} characters of arguments, paths and variables, at most {MAX_PROGRAM} are allowed",
+            hint="pass what is large as an argument of a function, on stdin or in a file",
+        )
 
 
 def _check_variables(what: str, names: Iterable[str]) -> None:

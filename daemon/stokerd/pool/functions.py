@@ -13,9 +13,14 @@ PER_SESSION = 256
 
 
 class FunctionTable:
-    """See the module."""
+    """See the module.
 
-    def __init__(self) -> None:
+    Args:
+        most_bytes: of the functions of one session together; those used longest ago are forgotten.
+    """
+
+    def __init__(self, most_bytes: int = 256 << 20) -> None:
+        self._most_bytes = most_bytes
         self._known: weakref.WeakValueDictionary[bytes, Function] = weakref.WeakValueDictionary()
         self._held: dict[str, OrderedDict[bytes, Function]] = {}
 
@@ -28,7 +33,9 @@ class FunctionTable:
         held = self._held.setdefault(session, OrderedDict())
         held[key] = function
         held.move_to_end(key)
-        if len(held) > PER_SESSION:
+        while len(held) > PER_SESSION or sum(len(each.code) for each in held.values()) > self._most_bytes:
+            if len(held) == 1:
+                break  # as large as a message may be, and needed now
             held.popitem(last=False)
 
     def find(self, session: str, reference: str) -> Function:

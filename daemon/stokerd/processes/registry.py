@@ -50,6 +50,9 @@ class Processes:
         self._order = Order(self._groups)
         self._closing = False
 
+    def __len__(self) -> int:
+        return len(self._processes)
+
     def __contains__(self, name: str) -> bool:
         return bool(self._find(name))
 

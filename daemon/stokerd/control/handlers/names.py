@@ -14,7 +14,7 @@ from stoker.protocol.requests import Logs, LogsReply, Set, SetReply, StartPool, 
 from stokerd.burners.steering import Steer
 from stokerd.control.caller import Answer, Caller
 from stokerd.control.handlers.burners import notes
-from stokerd.control.jobspec import beginning_of
+from stokerd.control.jobspec import beginning_of, check_count
 from stokerd.output import Output
 from stokerd.pool.pools import DEFAULT
 from stokerd.pool.settings import PoolSettings
@@ -32,6 +32,7 @@ POOL_GRACE = 10.0
 def start_pool(parts: Supervisor, caller: Caller, request: StartPool) -> Promise[StartReply]:
     """Make a pool; answered when its workers are up."""
     _check_free(parts, request.name)
+    check_count("pools", len(parts.pools.names()), parts.config.limits.pools)
     pool = parts.pools.create(request.name, _pool_settings(parts, caller, request))
     if request.owned:
         parts.owned.setdefault(caller.session.id, set()).add(request.name)

@@ -25,6 +25,7 @@ from stoker.protocol.requests import (
     StartReply,
 )
 from stokerd.control.caller import Caller, Part, Stream
+from stokerd.control.jobspec import check_count, check_size
 from stokerd.processes.settings import Settings, Task
 from stokerd.promise import Promise
 
@@ -40,6 +41,7 @@ def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> P
             hint="names are shared by pools, burners and processes",
         )
     _check(request)
+    check_count("processes", len(parts.processes), parts.config.limits.processes)
     environment = caller.session.environment or parts.forker.default
     owner = _owner(caller, request)
     settings = Settings(
@@ -161,6 +163,7 @@ def _check(request: StartProcess) -> None:
     for what, texts in (*texts_of.items(), ("ready_command", request.ready_command)):
         if any("\0" in text for text in texts):
             raise InvalidParams(f"start: {what} holds a null character, which no program can be given")
+    check_size("start", (*request.argv, *_flat(request.env)))
     if any(not name or "=" in name for name in request.env):
         raise InvalidParams("start: a variable's name is empty or holds '='")
 
