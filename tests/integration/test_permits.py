@@ -99,7 +99,7 @@ def test_whatever_is_not_listed_is_refused_by_every_way_in(strict, params):
     method = "submit" if "jobs" in params else "start"
     error = strict.error(method, payload=(b"x",), **params)
     assert error["code"] == "permission-denied"
-    assert "security." in error["hint"] or "by its name" in error["hint"]
+    assert "security." in error["hint"] or "by name" in error["hint"]
 
 
 def test_no_pickle_gets_in_by_any_way(strict):

@@ -176,7 +176,8 @@ class Hearth:
         self._bus.emit(
             BurnerGuard(
                 name=self.settings.name,
-                guard=post.guard.text,
+                # the arguments of a probe may be secret, and this is logged
+                guard=f"probe:{post.guard.argv[0]}" if post.guard.argv else post.guard.text,
                 action=post.guard.action,
                 tripped=post.tripped,
                 reading=post.reading,

@@ -140,7 +140,7 @@ class Verdicts:
         """After a start of the daemon: the job was lost with the last one."""
         deaths = batch.deaths[index] = batch.deaths.get(index, 0) + 1
         if batch.options.requeue and deaths < self._settings.quarantine:
-            self._again(batch, index, JobState.LOST_WITH_DAEMON, error.message, 0.0)
+            self._again(batch, index, JobState.LOST_WITH_DAEMON, (error.message, error.message), 0.0)
             return
         end = End(JobEvent.DAEMON_LOST, None, error)
         if batch.options.requeue:
@@ -251,11 +251,15 @@ class Verdicts:
                 if batch.tags:
                     self._tags.give(batch.tags, count)
                 self._measure(batch, index, count, end.ran)
-                self._again(batch, index, state, told.message, options.pause_after(attempt))
+                # what an exception says may be somebody's secret: an event, which is logged, names its class
+                why = told.type or told.message
+                self._again(batch, index, state, (told.message, why), options.pause_after(attempt))
                 return
         self._end(batch, index, count, end)
 
-    def _again(self, batch: Batch, index: int, state: JobState, message: str, pause: float) -> None:
+    def _again(self, batch: Batch, index: int, state: JobState, told: tuple[str, str], pause: float) -> None:
+        """Try it once more; ``told``: what went wrong, and as much of it as an event may say."""
+        message, why = told
         attempt = self._attempt(batch, index, state, message)
         self._ledger.again(batch, index, attempt, self._clock.time() + pause)
         batch.remember_attempt(index, attempt)
@@ -263,9 +267,7 @@ class Verdicts:
         self._prepare_again(batch, index)
         job = batch.first_id + index
         self._bus.emit(
-            JobsRetried(
-                id=job, pool=self._pool, attempt=attempt.attempt, state=state, delay=pause, message=message[:1000]
-            )
+            JobsRetried(id=job, pool=self._pool, attempt=attempt.attempt, state=state, delay=pause, message=why[:1000])
         )
         if pause > 0:
             self._waiting.postpone(batch, index, pause)

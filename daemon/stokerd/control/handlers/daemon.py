@@ -35,6 +35,7 @@ from stoker.protocol.requests import (
 from stoker.protocol.typed import to_map
 from stokerd import config
 from stokerd.control.caller import Caller
+from stokerd.control.handlers import shown
 from stokerd.control.jobspec import checked
 from stokerd.pool.tags import of_session
 from stokerd.promise import Promise
@@ -85,13 +86,13 @@ def ping(parts: Supervisor, _caller: Caller, _request: Ping) -> Pong:
     return Pong(time=parts.clock.time(), pid=os.getpid(), version=parts.life.info().version)
 
 
-def status(parts: Supervisor, _caller: Caller, request: Status) -> DaemonStatus:
+def status(parts: Supervisor, caller: Caller, request: Status) -> DaemonStatus:
     """Everything at one moment, or what is asked for by name."""
     everything = DaemonStatus(
         daemon=parts.life.info(),
         pools=tuple(parts.pools.info()),
-        burners=tuple(parts.burners.info()),
-        processes=tuple(parts.processes.info()),
+        burners=tuple(shown.burner(caller, info) for info in parts.burners.info()),
+        processes=tuple(shown.process(caller, info) for info in parts.processes.info()),
         objects=tuple(parts.shared.info()),
         jobs=parts.pools.counts(),
         seq=parts.bus.seq,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,6 +35,7 @@ from stoker.protocol.requests import (
     Wait,
 )
 from stokerd.control.caller import Answer, Caller, Stream
+from stokerd.control.handlers import shown
 from stokerd.control.jobspec import check_upload, orders_of
 from stokerd.control.streams import ResultStream
 from stokerd.deadline import with_deadline
@@ -152,13 +153,17 @@ def _valued(parts: Supervisor, batch: Batch, index: int, payload: list[bytes]) -
     return msgspec.structs.replace(info, value=value)
 
 
-def jobs(parts: Supervisor, _caller: Caller, request: Jobs) -> JobsReply:
+def jobs(parts: Supervisor, caller: Caller, request: Jobs) -> JobsReply:
     """Snapshots."""
+    return JobsReply(jobs=tuple(shown.job(caller, info) for info in _found(parts, request)))
+
+
+def _found(parts: Supervisor, request: Jobs) -> Iterable[JobInfo]:
     if request.ids:
         found = [parts.pools.find(job) for job in request.ids]
-        return JobsReply(jobs=tuple(parts.pools.describe(batch, index) for batch, index in found))
+        return [parts.pools.describe(batch, index) for batch, index in found]
     if request.keys:
-        return JobsReply(jobs=tuple(_of_key(parts, key) for key in request.keys))
+        return [_of_key(parts, key) for key in request.keys]
     if request.pool is not None:
         parts.pools.get(request.pool)
     now = parts.clock.time()
@@ -169,7 +174,7 @@ def jobs(parts: Supervisor, _caller: Caller, request: Jobs) -> JobsReply:
         since=None if request.newer is None else now - request.newer,
         until=None if request.older is None else now - request.older,
     )
-    return JobsReply(jobs=tuple(parts.pools.jobs(which, request.limit)))
+    return parts.pools.jobs(which, request.limit)
 
 
 def _of_key(parts: Supervisor, key: str) -> JobInfo:
@@ -232,12 +237,12 @@ def drain(parts: Supervisor, _caller: Caller, request: Drain) -> Promise[DrainRe
     )
 
 
-def wait(parts: Supervisor, _caller: Caller, request: Wait) -> Promise[JobsReply]:
+def wait(parts: Supervisor, caller: Caller, request: Wait) -> Promise[JobsReply]:
     """Snapshots, when all have ended or the time is over."""
     found = [parts.pools.find(job) for job in request.ids]
 
     def finish(_late: bool) -> JobsReply:  # noqa: FBT001 - what with_deadline calls
-        return JobsReply(jobs=tuple(parts.pools.describe(batch, index) for batch, index in found))
+        return JobsReply(jobs=tuple(shown.job(caller, parts.pools.describe(batch, index)) for batch, index in found))
 
     return with_deadline(parts.clock, parts.pools.when_ended(request.ids), request.timeout, finish)
 
