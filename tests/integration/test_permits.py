@@ -84,6 +84,7 @@ def test_a_listed_function_is_called_by_name(strict):
         {"jobs": [{"pickle": {"function": "builtins:abs", "lengths": b"\1\0\0\0"}}]},
         {"kind": "process", "name": "p", "argv": ["sleep", "1"]},
         {"kind": "process", "name": "p", "argv": ["true"], "env": {"A": "b"}},
+        {"kind": "process", "name": "p", "argv": ["true"], "ready_command": ["sh", "-c", "true"]},
         {"kind": "process", "name": "p", "call": {"function": "os:getpid"}},
         {"kind": "process", "name": "p", "pickle": {}},
         {"kind": "pool", "name": "p", "initializer": {"call": {"function": "os:getpid"}}},

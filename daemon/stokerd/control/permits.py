@@ -109,8 +109,8 @@ class Permits:
         return request
 
     def _process(self, request: StartProcess) -> StartProcess:
-        if request.argv:
-            self._command(list(request.argv))
+        for argv in filter(None, (request.argv, request.ready_command)):
+            self._command(list(argv))
         if request.pickle is not None:
             self._pickle("start process")
         self._call(request.call)

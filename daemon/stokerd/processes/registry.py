@@ -51,7 +51,7 @@ class Processes:
         self._closing = False
 
     def __len__(self) -> int:
-        return len(self._processes)
+        return len(self._members)
 
     def __contains__(self, name: str) -> bool:
         return bool(self._find(name))

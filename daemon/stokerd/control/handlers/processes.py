@@ -41,7 +41,7 @@ def start_process(parts: Supervisor, caller: Caller, request: StartProcess) -> P
             hint="names are shared by pools, burners and processes",
         )
     _check(request)
-    check_count("processes", len(parts.processes), parts.config.limits.processes)
+    check_count("processes", len(parts.processes) + request.instances - 1, parts.config.limits.processes)
     environment = caller.session.environment or parts.forker.default
     owner = _owner(caller, request)
     settings = Settings(
