@@ -135,18 +135,24 @@ class Job:
             raise DeadlineExceeded("the job has not ended in time; it goes on", hint="wait longer, or cancel it")
         outcome = self.settled
         assert outcome is not None  # noqa: S101 - wait() says so
-        if outcome[0] is Held.LOST and self._batch.outlives(outcome[1]):
-            outcome = self.settled = self._reclaim(timeout, outcome)
+        if outcome[0] is Held.LOST and self.outlives and self._batch.template.on_settled is None:
+            # else it is not for this thread to wait: of a job that is watched, whoever watches it decides
+            outcome = self.settled = self._reclaim(timeout)
         if outcome[0] < Held.VALUE:
             outcome = self.settled = _unpack(outcome)
         return outcome
 
-    def _reclaim(self, timeout: float | None, lost: Outcome) -> Outcome:
-        """What became of a durable job whose stream of results ended with the daemon: the next one knows."""
-        connection = self._batch.outbox.connection
-        if not connection.patience():
-            return lost
-        return KeptJob(connection, self.id).outcome(timeout)
+    @property
+    def outlives(self) -> bool:
+        """For the driver: it is durable, and the daemon went away before it ended: the next one knows."""
+        settled, batch = self.settled, self._batch
+        if settled is None or settled[0] is not Held.LOST:
+            return False
+        return batch.outlives(settled[1]) and bool(batch.outbox.connection.patience())
+
+    def _reclaim(self, timeout: float | None) -> Outcome:
+        """What became of a durable job whose stream of results ended with the daemon."""
+        return KeptJob(self._batch.outbox.connection, self.id).outcome(timeout)
 
     def __repr__(self) -> str:
         number = self._batch.first_id

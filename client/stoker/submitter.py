@@ -26,7 +26,7 @@ class Submitter:
         packer: how functions travel.
         options: fields of the wire's ``JobSpec``.
         detach: the daemon keeps the results; jobs are known by their ids.
-        block: wait for room where the queue is full.
+        block: wait for room where the queue is full, and for a daemon that comes back.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class Submitter:
             on_crash: ``requeue``: queue it again when the daemon dies while it runs; else it ends as lost-with-daemon.
             key: an idempotency key: while a job with this key is known, a submit with it has that job back.
             durable: True: a job is accepted only once it is on the daemon's disk, and survives the daemon.
-            block: False: a full queue raises :class:`~stoker.errors.QueueFull`; else a submit waits for room.
+            block: False: a full queue raises :class:`~stoker.errors.QueueFull`, and a daemon that is away
+                :class:`~stoker.errors.NobodyListening`; else a submit waits for room, and for a daemon that comes back.
         """
         wanted = {
             "pool": pool,
@@ -223,6 +224,8 @@ class Submitter:
             try:
                 return self.outbox.submit(template, pickled)
             except (NobodyListening, DaemonLost) as why:  # raised here: it has not left
+                if not self._block:
+                    raise
                 self.outbox.connection.await_return(why)
 
     def _check_size(self, size: int) -> None:
@@ -240,6 +243,8 @@ class Submitter:
             with self.outbox.connection.lock:
                 self.outbox.upload(packed)
         except (NobodyListening, DaemonLost) as why:
+            if not self._block:
+                raise
             self.outbox.connection.await_return(why)
             with self.outbox.connection.lock:
                 self.outbox.upload(packed)

@@ -174,6 +174,31 @@ def test_the_asyncio_client_asks_again_too(place):
     asyncio.run(main())
 
 
+def test_the_asyncio_client_waits_for_it_without_holding_up_the_loop(place, tmp_path):
+    first = place()
+    there = tmp_path / "there"
+    script = f"import pathlib, time\nwhile not pathlib.Path({str(there)!r}).exists(): time.sleep(0.01)"
+
+    async def main():
+        async with stoker.aio.Client(first.endpoint, reconnect=PATIENT) as client:
+            kept = await client.options(durable=True, on_crash="requeue").submit(exec, script)
+            await kept.id()
+            waiting = asyncio.ensure_future(kept.result())
+            running = {"states": ["running"]}
+            await asyncio.to_thread(wait_until, lambda: first.result("jobs", **running)["jobs"])
+            await asyncio.to_thread(first.kill)
+            await asyncio.to_thread(gone, client.plain)
+            by_value = asyncio.ensure_future(client.submit(lambda: 6 * 7))
+            detached = asyncio.ensure_future(client.options(detach=True).submit(lambda: 6 * 8))
+            await asyncio.to_thread(place)
+            there.touch()
+            assert await waiting is None
+            assert await (await by_value) == 42
+            assert await (await detached) == 48
+
+    asyncio.run(main())
+
+
 def test_a_daemon_that_does_not_come_back_is_given_up(place):
     daemon = place()
     with stoker.Client(daemon.endpoint, reconnect=0.2) as client:

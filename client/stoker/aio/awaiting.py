@@ -94,7 +94,7 @@ async def exchange(
     """
     try:
         async with asyncio.timeout(timeout) as limit:
-            return await _patiently(connection, method, params, payload)
+            return await _exchange(connection, method, params, payload)
     except TimeoutError as why:
         if not limit.expired() or isinstance(why, StokerError):
             raise
@@ -103,7 +103,34 @@ async def exchange(
         ) from None
 
 
-async def _patiently(connection: Connection, method: str, params: dict[str, Any], payload: Sequence[Frame]) -> Reply:
+async def patiently(connection: Connection, attempt: Callable[[], R]) -> R:
+    """The value of something that needs the daemon, tried again while one that comes back is away.
+
+    Args:
+        connection: to it.
+        attempt: fails with one of ``ABSENT`` while nothing of it has left.
+
+    Raises:
+        StokerError: as ``attempt``.
+    """
+    try:
+        return attempt()
+    except ABSENT as why:
+        patience, failure = connection.patience(), why
+        if not patience:
+            raise
+    loop = asyncio.get_running_loop()
+    comeback = Comeback("", {}, loop.time() + patience)
+    while (pause := comeback.pause(failure, loop.time(), left=False)) is not None:
+        await asyncio.sleep(pause)
+        try:
+            return attempt()
+        except ABSENT as again:
+            failure = again
+    raise failure
+
+
+async def _exchange(connection: Connection, method: str, params: dict[str, Any], payload: Sequence[Frame]) -> Reply:
     """Ask, and ask again where a daemon comes back: as ``Connection.call`` does."""
     left: list[None] = []
     try:
@@ -184,7 +211,7 @@ class Rehearsal:
             StokerError: as the method.
         """
         try:
-            return method(self)
+            return await patiently(self._real, lambda: method(self))
         except _Asked as asked:
             limit = self._real.timeout if asked.timeout is None else asked.timeout
             self._reply = await exchange(self._real, asked.method, asked.params, asked.payload, limit)

@@ -65,12 +65,20 @@ class Job:
             as :meth:`stoker.job.Job.result`.
         """
         await self._wait()
+        if self._task.outlives:
+            return await self._kept().result()
         return self._task.result()
 
     async def exception(self) -> BaseException | None:
         """The exception that :meth:`result` would raise; None where there is a value. Cancels as :meth:`result`."""
         await self._wait()
+        if self._task.outlives:
+            return await self._kept().exception()
         return self._task.exception()
+
+    def _kept(self) -> KeptJob:
+        """The same job, as the next daemon knows it."""
+        return KeptJob(self._client, self._task.id)
 
     async def _wait(self) -> None:
         if self._task.settled is None:

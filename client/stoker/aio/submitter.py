@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from stoker.aio.awaiting import patiently
 from stoker.aio.job import Job, KeptJob, Task, settle
 from stoker.aio.mapping import Mapped
 from stoker.job import KeptJob as PlainKeptJob
@@ -52,7 +53,8 @@ class Submitter:
         self._client.check()
         plain = self._plainly()
         plain.template(fn, "call", job=Task, on_settled=settle)
-        return Job(self._client, cast("Task", plain.submit(fn, *args, **kwargs)))
+        task = await patiently(self._client.connection, lambda: plain.submit(fn, *args, **kwargs))
+        return Job(self._client, cast("Task", task))
 
     async def call(self, function: str, /, *args: Any, **kwargs: Any) -> KeptJob:
         """Have a function called that is only named; see :meth:`stoker.Client.call`."""
