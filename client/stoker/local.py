@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from stoker.errors import ConnectionFailed, DaemonLost, NobodyListening
 from stoker.protocol.codec import Frame
 from stoker.protocol.endpoint import direct_path
-from stoker.protocol.framing import OWN, PREAMBLE, Intake, Unfit, enclose, single
+from stoker.protocol.framing import OWN, PREAMBLE, Intake, Unfit, enclose, pair, single
 from stoker.refusal import lost, of_refusal
 
 LINGER = 500
@@ -200,6 +200,8 @@ class DirectLink:
             frame = single(self._got[0])
             if frame is not None:
                 return [b"", frame]
+            if (frames := pair(self._got[0])) is not None:
+                return [b"", *frames]
             self._intake.adopt(self._got[0])
         self._got.clear()
         return self._next()

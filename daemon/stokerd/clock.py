@@ -1,7 +1,8 @@
-"""Time and readiness as the parts see them: a protocol, the loop's implementation of it.
+"""Time and readiness as the parts see them.
 
-Parts never touch asyncio. They ask for the time, for a call at a later time, and for a call when a descriptor can be
-read or written; tests hand them a clock that they turn by hand.
+Parts ask for the time, for a call at a later time, and for a call when a descriptor can be read or written. The daemon
+hands them its loop (:mod:`stokerd.loop`), tests a clock that they turn by hand, and whoever has an asyncio loop
+:class:`LoopClock`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class LoopClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._when_set: list[Callable[[], object]] = []
+        self.when_set = SetNotice(self).when_set
         self.monotonic = loop.time
         self.time = time.time
         self.later = loop.call_later
@@ -75,17 +76,25 @@ class LoopClock:
         """See :class:`Clock`."""
         self._loop.remove_writer(fd)
 
+
+class SetNotice:
+    """Calls whenever somebody sets the machine's clock, by a descriptor that ``clock`` watches."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: list[Callable[[], object]] = []
+
     def when_set(self, call: Callable[[], object]) -> None:
         """See :class:`Clock`. Where the kernel can't tell, nobody is called: appointments are then kept by the span."""
-        self._when_set.append(call)
-        if len(self._when_set) == 1 and (fd := _alarm_at_the_end_of_time()) >= 0:
-            self.watch(fd, self._was_set, fd)
+        self._calls.append(call)
+        if len(self._calls) == 1 and (fd := _alarm_at_the_end_of_time()) >= 0:
+            self._clock.watch(fd, self._was_set, fd)
 
     def _was_set(self, fd: int) -> None:
         with contextlib.suppress(OSError):  # ECANCELED: what it is there for
             os.read(fd, 8)
         _arm(fd)
-        for call in tuple(self._when_set):
+        for call in tuple(self._calls):
             call()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -25,7 +24,7 @@ from stoker.protocol.states import DaemonState
 from stokerd import cgroups, configured, reload, systemd
 from stokerd.burners.registry import Burners
 from stokerd.bus import Bus
-from stokerd.clock import LoopClock
+from stokerd.clock import Clock
 from stokerd.config import Config
 from stokerd.control.auth import Users
 from stokerd.control.caller import Session
@@ -51,6 +50,7 @@ from stokerd.headroom import raise_limit
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
 from stokerd.log import get_logger
+from stokerd.loop import Loop
 from stokerd.manager import ServiceManager
 from stokerd.pool.claims import Claims
 from stokerd.pool.functions import FunctionTable
@@ -92,36 +92,29 @@ def run(config: Config, *, ready: Callable[[dict[str, Any]], None]) -> int:
     handed = systemd.listen_fds(os.environ, os.getpid())
     listeners = open_all(config.daemon, handed)
     try:
-        return asyncio.run(_serve(config, listeners, ready))
+        _serve(config, listeners, ready)
     finally:
         for listener in reversed(listeners):  # the lock on the path is the control socket's
             if listener is not None:
                 listener.close()
-
-
-async def _serve(config: Config, listeners: Listeners, ready: Callable[[dict[str, Any]], None]) -> int:
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-
-    def end() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    daemon = Daemon(config, listeners, LoopClock(loop), ready, end)
-    # A handler only notes the signal; the loop acts. From the first moment on: an early SIGTERM is honoured too.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.told_to_end)
-    loop.add_signal_handler(signal.SIGHUP, daemon.reload_on_signal)
-    loop.set_exception_handler(_log_exception)
-    daemon.start()
-    await ended
-    daemon.close()
     return 0
 
 
-def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    why = context.get("exception")
-    get_logger().error("a bug in the daemon", message=context.get("message"), exc_info=why)
+def _serve(config: Config, listeners: Listeners, ready: Callable[[dict[str, Any]], None]) -> None:
+    loop = Loop(_log_bug)
+    daemon = Daemon(config, listeners, loop, ready, loop.stop)
+    # A handler only notes the signal; the loop acts. From the first moment on: an early SIGTERM is honoured too.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.on_signal(number, daemon.told_to_end)
+    loop.on_signal(signal.SIGHUP, daemon.reload_on_signal)
+    daemon.start()
+    loop.run()
+    daemon.close()
+    loop.close()
+
+
+def _log_bug(why: Exception) -> None:
+    get_logger().error("a bug in the daemon", exc_info=why)
 
 
 def own_environment() -> Environment:
@@ -137,7 +130,7 @@ class Daemon:
         self,
         config: Config,
         listeners: Listeners,
-        clock: LoopClock,
+        clock: Clock,
         ready: Callable[[dict[str, Any]], None],
         ended: Callable[[], object],
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from logging import DEBUG
+
 from stoker.protocol.events import Event, JobsEnded, JobsQueued, JobsStarted, WorkerEnded
 from stoker.protocol.states import JobState
 from stoker.protocol.typed import to_map
@@ -14,12 +16,13 @@ class EventLog:
     """A listener of the bus. What happens to every job is for those who debug; what ends badly is for everybody."""
 
     def __init__(self) -> None:
-        self._log = get_logger()
+        self._log = get_logger().bind()
+        self._every_job = self._log.is_enabled_for(DEBUG)
 
     def note(self, seq: int, _time: float, event: Event) -> None:
         """Log one event."""
         if isinstance(event, _QUIET) or (isinstance(event, JobsEnded) and event.state is JobState.DONE):
-            if self._log.is_enabled_for(10):
+            if self._every_job:
                 self._log.debug(event.topic, seq=seq, **_ids(event))
         elif isinstance(event, WorkerEnded) and event.job is not None:
             self._log.warning(event.topic, seq=seq, **_ids(event))

@@ -37,6 +37,7 @@ EAGER = 1 << 20
 
 _HEADER = struct.Struct("<QIHH")
 _ONE = struct.Struct("<QIHHQ")
+_TWO = struct.Struct("<QIHHQQ")
 _UNBOUNDED = 1 << 62
 _NOTHING = memoryview(b"")
 
@@ -89,6 +90,17 @@ def single(data: Frame) -> bytes | None:
     if count != 1 or size + _HEADER.size != len(data) or length + 8 != size or descriptors or flags:
         return None
     return bytes(data[_ONE.size :])
+
+
+def pair(data: Frame) -> list[Frame] | None:
+    """The two frames of a message that consists of as many, where ``data`` is that message and nothing else."""
+    if len(data) < _TWO.size:
+        return None
+    size, count, descriptors, flags, first, second = _TWO.unpack_from(data)
+    if count != 2 or first + second + 16 != size or size + _HEADER.size != len(data) or descriptors or flags:
+        return None
+    middle = _TWO.size + first
+    return [data[_TWO.size : middle], data[middle:]]
 
 
 class _State(NamedTuple):

@@ -5,6 +5,7 @@ Times are UTC seconds since the epoch (float); durations are seconds; loads are 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The base of every snapshot; unknown fields are ignored, so that an old client reads a new daemon."""
 
 
-class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """What a worker is bound to.
 
     Args:
@@ -40,7 +41,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     path: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """A short name that is equal for equal environments."""
         canonical = msgspec.json.encode((self.executable, self.cwd, self.path, sorted(self.env.items())))

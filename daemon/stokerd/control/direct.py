@@ -23,7 +23,7 @@ from functools import partial
 from stoker.errors import TooManySessions
 from stoker.protocol import codec
 from stoker.protocol.codec import Frame
-from stoker.protocol.framing import OWN, Intake, Unfit, enclose, single
+from stoker.protocol.framing import OWN, Intake, Unfit, enclose, pair, single
 from stokerd.clock import Clock
 from stokerd.config_tables import LimitsConfig
 from stokerd.control.dispatch import Dispatcher, Send
@@ -227,7 +227,10 @@ class DirectServer:
             self._take(peer)
         elif (frame := single(data)) is not None:  # most are of this kind
             self._touched()
-            self._take_one(peer, [b"", frame])
+            self._take_one(peer, (b"", frame))
+        elif (frames := pair(data)) is not None:
+            self._touched()
+            self._take_one(peer, (b"", *frames))
         else:
             intake.adopt(data)
             self._take(peer)

@@ -14,6 +14,7 @@ from stoker.errors import Busy, InvalidParams, NoSuchJob
 from stoker.protocol import codec
 from stoker.protocol.models import Environment
 from stoker.protocol.requests import CallSpec, CommandSpec, Initializer, JobSpec, PickleSpec, Submit, Upload
+from stoker.protocol.typed import MAX_REMEMBERED
 from stokerd.control.caller import Caller
 from stokerd.pool import messages
 from stokerd.pool.batch import Batch, Function
@@ -26,6 +27,7 @@ from stokerd.supervisor import Supervisor
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 MAX_PROGRAM = 1 << 21
 """Characters of arguments and variables of one program: a quarter of the usual stack limit, as the kernel has it."""
+UPLOADED = "sha256:"
 SHOWN_OF_CIRCLE = 20
 """Entries of a circle that are named, at most."""
 _SHAPES = {"call": messages.CALL, "item": messages.ITEM, "chunk": messages.CHUNK}
@@ -61,7 +63,10 @@ def orders_of(parts: Supervisor, caller: Caller, request: Submit) -> list[Order]
     """
     batches = [_batch_of(parts, caller, request, spec) for spec in request.jobs]
     _check_count(batches, parts.config.limits.jobs_per_request)
-    if not any(spec.after for spec in request.jobs):
+    for spec in request.jobs:
+        if spec.after:
+            break
+    else:
         return [Order(batch) for batch in batches]
     places = _Places(request.jobs)
     _check_circles([places.before(number) for number in range(len(request.jobs))])
@@ -153,27 +158,23 @@ def _before(parts: Supervisor, spec: JobSpec, batches: Sequence[Batch], places: 
 
 def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec) -> Batch:
     """The batch that one entry of a submit stands for."""
-    given = [name for name in ("call", "pickle", "command") if getattr(spec, name) is not None]
-    if len(given) != 1:
-        raise InvalidParams(
-            f"submit: a job has {' and '.join(given) or 'none of call, pickle and command'}",
-            hint="give exactly one of call, pickle and command",
-        )
     pool = parts.pools.get(spec.pool)
-    options = _options(spec, can_keep=parts.pools.can_keep)
+    plan = _plan(spec, can_keep=parts.pools.can_keep)
+    options = plan.options
     passing = request.stream and not options.durable and options.key is None
     keep = spec.ttl if spec.ttl is not None else 0.0 if passing else pool.settings.result_ttl
-    if spec.call is not None:
+    if spec.pickle is not None:
+        made = _pickle(parts, caller, spec.pickle, plan)
+    elif spec.call is not None:
         made = _call(spec.call)
-    elif spec.pickle is not None:
-        made = _pickle(parts, caller, spec.pickle)
     else:
         assert spec.command is not None  # noqa: S101 - the third of three
         made = _command(parts, caller, spec.command)
+    session = caller.session
     return Batch(
         name=spec.name or made.name,
         pool=spec.pool,
-        session=caller.session.id,
+        session=session.id,
         form=made.form,
         template=made.template,
         lengths=made.lengths,
@@ -184,9 +185,59 @@ def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec)
         timeout=spec.timeout,
         keep=keep,
         options=options,
-        tags=options.tags if caller.session.most is None else (*options.tags, of_session(caller.session.id)),
-        weight=caller.session.weight,
+        tags=options.tags if session.most is None else (*options.tags, of_session(session.id)),
+        weight=session.weight,
     )
+
+
+class _Plan:
+    """What follows from an entry of a submit alone, whoever sent it."""
+
+    __slots__ = ("form", "lengths", "options", "size", "spec", "template")
+
+    def __init__(self, spec: JobSpec, options: Options) -> None:
+        self.spec, self.options = spec, options
+        if spec.pickle is None:
+            return
+        lengths = spec.pickle.lengths
+        if not lengths or len(lengths) % 4:
+            raise InvalidParams("submit: lengths is not an array of unsigned 32-bit integers, one per job")
+        self.lengths = array("I", lengths)
+        """Read by every batch of this kind and written by none."""
+        self.size = sum(self.lengths)
+        self.form = _SHAPES[spec.pickle.shape]
+        self.template = spec.pickle.function.encode()
+
+
+PLANS = 256
+"""Entries of which it is remembered what follows from them; see :func:`stoker.protocol.typed.quick_request`."""
+_plans: dict[int, _Plan] = {}
+
+
+def _plan(spec: JobSpec, *, can_keep: bool) -> _Plan:
+    """See :class:`_Plan`.
+
+    Raises:
+        InvalidParams: it can't be run, whoever wants it.
+    """
+    known = _plans.get(id(spec))
+    if known is not None and known.spec is spec:
+        return known
+    given = [name for name in ("call", "pickle", "command") if getattr(spec, name) is not None]
+    if len(given) != 1:
+        raise InvalidParams(
+            f"submit: a job has {' and '.join(given) or 'none of call, pickle and command'}",
+            hint="give exactly one of call, pickle and command",
+        )
+    plan = _Plan(spec, _options(spec, can_keep=can_keep))
+    if spec.pickle is not None:
+        if not spec.pickle.function.startswith(UPLOADED):
+            check_reference(spec.pickle.function)
+        if spec.key is None and spec.environment is None and len(spec.pickle.lengths) <= MAX_REMEMBERED:
+            if len(_plans) >= PLANS:
+                _plans.clear()
+            _plans[id(spec)] = plan
+    return plan
 
 
 _SIMPLE = {"call", "pickle", "command", "name", "pool", "priority", "timeout", "environment", "ttl"}
@@ -283,7 +334,7 @@ def beginning_of(parts: Supervisor, caller: Caller, asked: Initializer) -> Begin
         made = _call(asked.call)
     else:
         assert asked.pickle is not None  # noqa: S101 - the other of the two
-        made = _pickle(parts, caller, asked.pickle)
+        made = _pickle(parts, caller, asked.pickle, _plan(JobSpec(pickle=asked.pickle), can_keep=False))
     if len(made.lengths) != 1 or made.form not in (messages.CALL, messages.NAMED):
         raise InvalidParams("start: an initializer is called once", hint="give it one list of arguments, shape call")
     function = made.function or Function(made.template, b"", made.name)
@@ -304,26 +355,22 @@ def _call(spec: CallSpec) -> _Made:
     return _Made(spec.function, messages.NAMED, spec.function.encode(), lengths, b"".join(packed))
 
 
-def _pickle(parts: Supervisor, caller: Caller, spec: PickleSpec) -> _Made:
+def _pickle(parts: Supervisor, caller: Caller, spec: PickleSpec, plan: _Plan) -> _Made:
     if spec.payload >= len(caller.payload):
         raise InvalidParams(
             f"submit: payload frame {spec.payload} is named, and {len(caller.payload)} came with the message"
         )
     frame = caller.payload[spec.payload]
-    blob = frame if isinstance(frame, memoryview) else memoryview(frame)
-    if not spec.lengths or len(spec.lengths) % 4:
-        raise InvalidParams("submit: lengths is not an array of unsigned 32-bit integers, one per job")
-    lengths = array("I", spec.lengths)
-    if sum(lengths) != blob.nbytes:
-        raise InvalidParams(f"submit: the lengths add up to {sum(lengths)}, the payload has {blob.nbytes} bytes")
+    blob = frame if isinstance(frame, bytes) else memoryview(frame)
+    size = blob.nbytes if isinstance(blob, memoryview) else len(blob)
+    if plan.size != size:
+        raise InvalidParams(f"submit: the lengths add up to {plan.size}, the payload has {size} bytes")
     function = None
     name = spec.function
-    if spec.function.startswith("sha256:"):
-        function = parts.functions.find(caller.session.id, spec.function)
-        name = function.name or spec.function[:19]
-    else:
-        check_reference(spec.function)
-    return _Made(name, _SHAPES[spec.shape], spec.function.encode(), lengths, blob, function)
+    if name.startswith(UPLOADED):
+        function = parts.functions.find(caller.session.id, name)
+        name = function.name or name[:19]
+    return _Made(name, plan.form, plan.template, plan.lengths, blob, function)
 
 
 def _command(parts: Supervisor, caller: Caller, spec: CommandSpec) -> _Made:

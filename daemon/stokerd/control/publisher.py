@@ -80,8 +80,7 @@ class Publisher:
 
     def publish(self, seq: int, time: float, event: Event) -> None:
         """Send one event to whoever listens for it."""
-        self._look()
-        if not self._topics or self._socket is None:
+        if not self._topics or self._socket is None:  # who begins to listen makes the descriptor readable
             return
         topic = event.topic.encode()
         packed = codec.pack([seq, time, event.topic, typed.to_map(event)])

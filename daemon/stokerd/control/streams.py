@@ -56,6 +56,8 @@ class ResultStream:
         heard, self._heard = self._heard or [], None
         for told in heard:
             self._tell_piece(*told)
+        if asked == batches:  # there was no key that was known
+            return
         for batch in self._numbers.keys() - set(asked):
             self._join(batch)
         for batch in set(asked) - self._numbers.keys():

@@ -10,6 +10,7 @@ import itertools
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from stoker.errors import StokerError
 from stoker.protocol.models import AttemptInfo, Environment, ErrorInfo, ProgressInfo
@@ -21,7 +22,7 @@ OUTPUT_BYTES = 64 * 1024 * 1024
 """What the jobs of one batch wrote, together; beyond it, that of the jobs that ended first is forgotten."""
 STATES = tuple(JobState)
 CODE = {state: code for code, state in enumerate(STATES)}
-QUEUED, RUNNING = CODE[JobState.QUEUED], CODE[JobState.RUNNING]
+QUEUED, RUNNING, DONE = CODE[JobState.QUEUED], CODE[JobState.RUNNING], CODE[JobState.DONE]
 HELD_CODES = (CODE[JobState.DELAYED], CODE[JobState.WAITING])
 KEPT_ATTEMPTS = 20
 """Attempts that are remembered of one job, the newest."""
@@ -50,7 +51,7 @@ class Estimate:
         self.seconds = seconds if self.seconds is None else 0.7 * self.seconds + 0.3 * seconds
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Piece:
     """Results, or one verdict, for the jobs ``first … first+count-1`` of a batch: what a stream passes on."""
 
@@ -60,6 +61,13 @@ class Piece:
     blob: bytes | memoryview
     state: JobState
     error: ErrorInfo | None = None
+
+
+_DOUBLE, _FLOAT, _WORD = array("d", (0.0,)), array("f", (0.0,)), array("I", (0,))
+_SELDOM: dict[str, Callable[[], Any]] = {
+    **dict.fromkeys(("attempts", "history", "deaths", "progress", "due", "errors", "outputs"), dict),
+    "after": set,
+}
 
 
 class Batch:
@@ -91,6 +99,7 @@ class Batch:
         "keep",
         "lengths",
         "name",
+        "nbytes",
         "next",
         "on_end",
         "on_piece",
@@ -115,7 +124,22 @@ class Batch:
         "workers",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0915 - all by name; a row of arrays and maps
+    attempts: dict[int, int]
+    """Attempts of jobs that were tried more than once."""
+    history: dict[int, list[AttemptInfo]]
+    """Attempts that were not the last, by index."""
+    deaths: dict[int, int]
+    """How many workers, or daemons, died while they ran it."""
+    progress: dict[int, ProgressInfo]
+    due: dict[int, float]
+    """When delayed jobs may run, UTC."""
+    after: set[int]
+    """Ids of jobs that all of its jobs still wait for."""
+    errors: dict[int, ErrorInfo]
+    outputs: dict[int, Output]
+    """What jobs wrote, by index; to be added to by :meth:`keep_output`."""
+
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         name: str,
@@ -141,6 +165,8 @@ class Batch:
         self.name, self.pool, self.session = name, pool, session
         self.form, self.template, self.function = form, template, function
         self.lengths, self.blob = lengths, blob
+        self.nbytes = blob.nbytes if isinstance(blob, memoryview) else len(blob)
+        """Bytes of the whole payload."""
         self.count = len(lengths)
         self.environment, self.environment_key = environment, environment.key
         self.flow = (session, self.environment_key)
@@ -159,35 +185,32 @@ class Batch:
         self.next = 0
         self.queued_count = self.count
         self.ended_count = 0
-        self.started: array[float] = array("d", bytes(8 * self.count))
-        self.ended: array[float] = array("d", bytes(8 * self.count))
-        self.cpu: array[float] = array("f", bytes(4 * self.count))
+        self.started: array[float] = _DOUBLE * self.count
+        self.ended: array[float] = _DOUBLE * self.count
+        self.cpu: array[float] = _FLOAT * self.count
         """CPU seconds of the last attempt."""
-        self.rss: array[int] = array("I", bytes(4 * self.count))
+        self.rss: array[int] = _WORD * self.count
         """The most resident memory of the last attempt, KiB."""
-        self.attempts: dict[int, int] = {}
-        """Attempts of jobs that were tried more than once."""
-        self.history: dict[int, list[AttemptInfo]] = {}
-        """Attempts that were not the last, by index."""
-        self.deaths: dict[int, int] = {}
-        """How many workers, or daemons, died while they ran it."""
-        self.progress: dict[int, ProgressInfo] = {}
-        self.due: dict[int, float] = {}
-        """When delayed jobs may run, UTC."""
-        self.after: set[int] = set()
-        """Ids of jobs that all of its jobs still wait for."""
-        self.settling: list[tuple[int, int]] = []
-        """Runs (first, count) that have ended, of which the disk does not know yet: to the world, they have not."""
         self.workers: dict[int, tuple[int, int | None]] = {}
         """Worker id and pid by index, of jobs that have ended; where the batch is huge, of those that died with one."""
+        self.settling: list[tuple[int, int]] = []
+        """Runs (first, count) that have ended, of which the disk does not know yet: to the world, they have not."""
         self.values: dict[int, bytes] = {}
-        self.errors: dict[int, ErrorInfo] = {}
-        self.outputs: dict[int, Output] = {}
-        """What jobs wrote, by index; to be added to by :meth:`keep_output`."""
         self.output_bytes = 0
         self.on_piece: list[Callable[[Batch, Piece], None]] = []
         self.on_end: list[Callable[[Batch], None]] = []
         self._offsets: array[int] | None = None
+
+    if not TYPE_CHECKING:  # which would take any name for one that there is
+
+        def __getattr__(self, name: str) -> Any:
+            """What most batches never have is made when it is first asked for."""
+            make = _SELDOM.get(name)
+            if make is None:
+                raise AttributeError(name)
+            made = make()
+            setattr(self, name, made)
+            return made
 
     # --- the payload
 
@@ -205,19 +228,16 @@ class Batch:
             return memoryview(self.blob)
         return memoryview(self.blob)[self.offset(first) : self.offset(first + count)]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the whole payload."""
-        return memoryview(self.blob).nbytes
-
     def drop_payload(self) -> None:
         """All jobs have ended: what they were called with is no longer needed."""
         self.blob, self.lengths, self.function, self._offsets = b"", array("I"), None, None
-        self.after.clear()
+        self.nbytes = 0
+        self.after = set()
 
     def kept_bytes(self) -> int:
         """Bytes that are held for it: what its jobs were called with, their values and what they wrote."""
-        return self.nbytes + self.output_bytes + sum(map(len, self.values.values()))
+        kept = self.nbytes + self.output_bytes
+        return kept + sum(map(len, self.values.values())) if self.values else kept
 
     def keep_output(self, index: int, output: Output) -> None:
         """Remember what a job wrote; what was written longest ago is forgotten where it is too much."""
@@ -307,6 +327,11 @@ class Batch:
         return self.states[index] in ENDED_CODES
 
     @property
+    def all_done(self) -> bool:
+        """True when every job has ended well."""
+        return self.states.count(DONE) == self.count
+
+    @property
     def over(self) -> bool:
         """True when every job has ended, and that is kept."""
         return self.ended_count == self.count and not self.settling
@@ -338,7 +363,7 @@ class Batch:
 
         Returns what listeners raised: one that fails must cost neither the others nor the jobs their end.
         """
-        failures = []
+        failures: list[Exception] = []
         for listener in tuple(self.on_piece):  # they may leave while being told
             try:
                 listener(self, piece)

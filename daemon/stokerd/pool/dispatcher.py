@@ -100,8 +100,11 @@ class Dispatcher:
                     progress = True
         if self._queue.jobs:
             self._staff.bring_in()
-        elif any(worker.outstanding > 1 for worker in self._crew.members.values()):
-            self._share_out()
+        else:
+            for worker in self._crew.members.values():
+                if worker.outstanding > 1:
+                    self._share_out()
+                    break
 
     def _with_room(self) -> list[Worker]:
         prefetch = self._settings.prefetch
@@ -200,8 +203,12 @@ class Dispatcher:
 
     def watch_spans(self) -> None:
         """While anybody has several jobs: see that neither those before nor those behind a slow one wait for it."""
-        if self._sharer is None and any(worker.outstanding > 1 for worker in self._crew.members.values()):
-            self._sharer = self._clock.later(STUCK, self._look_at_spans)
+        if self._sharer is not None:
+            return
+        for worker in self._crew.members.values():
+            if worker.outstanding > 1:
+                self._sharer = self._clock.later(STUCK, self._look_at_spans)
+                return
 
     def _look_at_spans(self) -> None:
         self._sharer = None

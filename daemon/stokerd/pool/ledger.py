@@ -107,8 +107,10 @@ class Ledger:
 
     def accept(self, batches: Sequence[Batch]) -> Promise[None] | None:
         """Write the durable ones; settles when they are on disk. None where there is nothing to wait for."""
+        if self._store is None:
+            return None
         kept = [batch for batch in batches if batch.options.durable]
-        if not kept or self._store is None:
+        if not kept:
             return None
         accepted = self._store.accept([_accepted(batch) for batch in kept])
         codes = [

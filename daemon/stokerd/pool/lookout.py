@@ -38,6 +38,11 @@ class Lookout:
         """Workers may use so much memory from now on."""
         self._memory_bytes = memory_bytes
 
+    @property
+    def rests(self) -> bool:
+        """True while it would not notice that something runs."""
+        return self._timer is None
+
     def begin(self) -> None:
         """Something runs."""
         if self._timer is None and not self._closed:

@@ -40,6 +40,7 @@ class Outbox:
         "_view",
         "_words",
         "commands",
+        "peak",
     )
 
     def __init__(self, channel: socket.socket, memory: mmap.mmap, sending: threading.Lock) -> None:
@@ -50,6 +51,8 @@ class Outbox:
         self._words = page.words(memory)
         self._first = self._count = self._bytes = self._ran = 0
         self._cpu = _cpu_of(resource.getrusage(resource.RUSAGE_SELF))
+        self.peak = 0
+        """The most resident memory of this process at the last flush, KiB."""
         self.commands: resource.struct_rusage | None = None
         """What a command used that has just ended."""
 
@@ -114,7 +117,7 @@ class Outbox:
         own = resource.getrusage(resource.RUSAGE_SELF)
         now = _cpu_of(own)
         cpu, self._cpu = now - self._cpu, now
-        resident = own.ru_maxrss
+        resident = self.peak = own.ru_maxrss
         if self.commands is not None:
             cpu += _cpu_of(self.commands)
             resident = self.commands.ru_maxrss  # the worker itself does nothing but wait for it

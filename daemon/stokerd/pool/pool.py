@@ -141,14 +141,21 @@ class Pool:
         self._check_room(batches)
 
     def _check_slots(self, batches: Sequence[Batch]) -> None:
-        most = max((batch.options.slots for batch in batches), default=1)
-        if most > max(1, self.crew.size):
+        most = 1
+        for batch in batches:
+            most = max(most, batch.options.slots)
+        if most > 1 and most > self.crew.size:
             raise InvalidParams(
                 f"submit: a job wants {most} slots, and pool {self.name} has {self.crew.size}",
                 hint=f"ask for fewer, or `stoker set {self.name} --workers {most}`",
             )
 
     def _check_room(self, batches: Sequence[Batch]) -> None:
+        if len(batches) == 1:
+            [batch] = batches
+            self._check_queue(batch.count, batch.nbytes)
+            self._check_session(batch.session, batch.count)
+            return
         count = sum(batch.count for batch in batches)
         nbytes = sum(batch.nbytes for batch in batches)
         self._check_queue(count, nbytes)
@@ -222,7 +229,7 @@ class Pool:
     def dispatch(self) -> None:
         """Hand over what can be."""
         self._dispatcher.dispatch()
-        if any(worker.outstanding for worker in self.crew.members.values()):
+        if self._lookout.rests and any(worker.outstanding for worker in self.crew.members.values()):
             self._lookout.begin()
 
     def cancel(self, batch: Batch, index: int, grace: float) -> Promise[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from stoker.errors import IllegalMove, InvalidParams, NameTaken, NoSuchPool, ShuttingDown, StokerError
 from stoker.protocol.events import JobProgressed, PoolChanged
@@ -38,8 +39,7 @@ class Cancelled:
     already_ended: tuple[int, ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Order:
+class Order(NamedTuple):
     """A batch to be queued, and the jobs that it comes after."""
 
     batch: Batch
@@ -308,6 +308,10 @@ class Pools:
         return known
 
     def _admit(self, batches: Sequence[Batch]) -> None:
+        if len(batches) == 1:  # most submits
+            self.get(batches[0].pool).admit(batches)
+            self._ledger.check(batches)
+            return
         by_pool: dict[str, list[Batch]] = {}
         for batch in batches:
             by_pool.setdefault(batch.pool, []).append(batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stoker.errors import JobQuarantined, StokerError, WorkerDied
 from stoker.protocol.events import JobsEnded, JobsRetried
@@ -34,8 +34,7 @@ KEPT_WORKERS = 1000
 """Batches with more jobs do not remember which worker ran each."""
 
 
-@dataclass(slots=True, frozen=True)
-class End:
+class End(NamedTuple):
     """How a run of jobs ended.
 
     Args:
@@ -89,7 +88,9 @@ class Verdicts:
         for first, part, data, failed in runs(lengths, blob):
             index, count = span.index + first, len(part)
             if batch.count <= KEPT_WORKERS:
-                batch.workers.update(dict.fromkeys(range(index, index + count), (worker.id, worker.pid)))
+                who = worker.id, worker.pid
+                for at in range(index, index + count):
+                    batch.workers[at] = who
             ending = worker.ending.pop(span.seq + first, None) if failed and worker.ending else None
             if ending is not None:
                 end = End(endings.event(ending), ran, endings.error(ending, batch))
@@ -375,7 +376,7 @@ class Verdicts:
         if batch.over and not batch.finished:
             batch.finished = True
             self._regret(batch.tell_end())  # before its record may be pruned
-            if batch.counts().keys() == {JobState.DONE}:
+            if batch.all_done:
                 batch.drop_payload()
             self._jobs.ended(batch, self._clock.monotonic())
 

@@ -13,8 +13,7 @@ import socket
 import struct
 from array import array
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stoker.protocol.models import Environment, WorkerInfo
 from stoker.protocol.states import WORKER_MOVES, WorkerEvent, WorkerState, step
@@ -46,8 +45,7 @@ class Span:
         """Estimated run time of one job, seconds: what the scheduler was charged."""
 
 
-@dataclass(slots=True, frozen=True)
-class Ran:
+class Ran(NamedTuple):
     """What jobs took: each of those that were answered together, as their mean.
 
     Args:
@@ -161,7 +159,9 @@ class Worker:
     @property
     def pid(self) -> int | None:
         """Its process id, once it is known: from the forkserver, or from itself where that came first."""
-        return self._pid if self._child is None else self._child.pid or self._pid
+        if self._pid is None and self._child is not None:
+            self._pid = self._child.pid
+        return self._pid
 
     def move(self, event: WorkerEvent) -> None:
         """One step of its lifecycle."""

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -67,6 +68,10 @@ class Worker:
         self._functions = calls.Functions()
         self._buffer = bytearray(BUFFER)
         self._have = 0
+        # Asleep in poll and not in recv: who sleeps in recv is woken as well when the daemon takes what was sent last.
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLIN)
+        self._readable = poll.poll
         self._running = 0
         """The seq of the job whose code is on the stack; 0 for none: what a signal may interrupt."""
         # Descriptors of its own: a job may close or redirect its stdout.
@@ -167,6 +172,7 @@ class Worker:
         if len(self._buffer) < size:
             self._resize(size)
         while self._have < size:
+            self._readable()
             with memoryview(self._buffer) as view:
                 got = self._channel.recv_into(view[self._have :])
             if not got:
@@ -252,7 +258,7 @@ class Worker:
 
     def _set_back_peak(self) -> None:
         """The high-water mark of memory only rises: set it back after a job that raised it, or the next is blamed."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = self._outbox.peak  # as of the last flush, just now
         if peak > self._resident + BIG_KIB:
             with contextlib.suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as refs:  # noqa: PTH123
                 refs.write(b"5")  # see proc(5): resets the peak resident set size
@@ -283,8 +289,10 @@ class Worker:
     def _tell_output(self, seq: int) -> None:
         """Say where this job's output ends, if it wrote anything: to the byte, whoever wrote it."""
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # a job may have closed it, or replaced it by whatever it likes
+            try:
                 stream.flush()
+            except Exception:  # noqa: S112 - a job may have closed it, or replaced it by whatever it likes
+                continue
         out = os.lseek(self._stdout, 0, os.SEEK_END)
         err = os.lseek(self._stderr, 0, os.SEEK_END)
         if out != self._out or err != self._err:

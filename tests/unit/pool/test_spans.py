@@ -204,6 +204,9 @@ class FarEnd:
     def __init__(self, case: Case) -> None:
         self._case, self._socket = case, case.child.far
 
+    def fileno(self) -> int:
+        return self._case.child.far_output[0]  # a file, which can always be read: nobody sleeps here
+
     def recv_into(self, view: memoryview) -> int:
         return self._socket.recv_into(view)
 
