@@ -314,9 +314,9 @@ def _drift_of_pools(parts: Supervisor, owned: set[str]) -> Iterator[ConfigChange
 
 
 def _drift_of_processes(parts: Supervisor) -> Iterator[ConfigChange]:
-    states: dict[str, list[ProcessState]] = {}
+    states: dict[str, dict[str, ProcessState]] = {}
     for info in parts.processes.info():
-        states.setdefault(info.group, []).append(info.state)
+        states.setdefault(info.group, {})[info.name] = info.state
     for name, settings in parts.processes.settings().items():
         if settings.owner is not None:
             continue
@@ -326,11 +326,12 @@ def _drift_of_processes(parts: Supervisor) -> Iterator[ConfigChange]:
         process = parts.config.process[name]
         if settings.keep.instances != process.instances:
             yield _by_hand(f"process.{name}.instances", process.instances, settings.keep.instances)
-        down = sorted({state for state in states[name] if state in _NOT_UP})
-        if process.autostart and down:
-            yield _by_hand(f"process.{name}", "up", ", ".join(down))
-        elif not process.autostart and len(down) < len(set(states[name])):
-            yield _by_hand(f"process.{name}", "down", "started")
+        other = {each: state for each, state in states[name].items() if (state in _NOT_UP) is process.autostart}
+        expected = "up" if process.autostart else "down"
+        if len(other) == len(states[name]) and len(set(other.values())) == 1:
+            yield _by_hand(f"process.{name}", expected, str(next(iter(other.values()))))
+        else:
+            yield from (_by_hand(f"process.{each}", expected, str(state)) for each, state in other.items())
 
 
 _NOT_UP = frozenset({ProcessState.DOWN, ProcessState.FLAPPING, ProcessState.FATAL})

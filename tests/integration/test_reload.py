@@ -7,12 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.daemons import DEADLINE, RunningDaemon, wait_until
 
+import stoker
+from stoker.errors import InvalidParams, NotFound
+
+EMPTY = "[pool.default]\nworkers = 0\n"
 BASE = """
 [pool.default]
 workers = 1
@@ -30,7 +36,6 @@ class Configured:
     def __init__(self, daemon: RunningDaemon) -> None:
         self.daemon = daemon
         self.path = daemon.directory / "config.toml"
-        wait_until(lambda: all(info["state"] == "up" for info in self.processes().values()))
 
     def write(self, text: str) -> None:
         self.path.write_text(text)
@@ -70,9 +75,27 @@ class Configured:
         return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=DEADLINE)
 
 
+@pytest.fixture(scope="module")
+def house() -> Iterator[RunningDaemon]:
+    with tempfile.TemporaryDirectory(prefix="stoker-") as directory:
+        daemon = RunningDaemon(Path(directory), config=EMPTY)
+        yield daemon
+        daemon.close()
+
+
 @pytest.fixture
-def configured(start_daemon: Callable[..., RunningDaemon]) -> Configured:
-    return Configured(start_daemon(config=BASE))
+def configured(house: RunningDaemon) -> Configured:
+    """The daemon as if it had just been started with the base: what the test before has made of it is undone."""
+    house.result("stop", all=True)
+    (house.directory / "config.toml").write_text(EMPTY)
+    house.result("reload")
+    house.result("set", name="default", workers=0)
+    house.result("limit", tag="x", most=None)
+    configured = Configured(house)
+    assert configured.reload(BASE)["failed"] == {}
+    house.wait_for_workers(1)
+    assert configured.diff() == {"path": str(configured.path), "file": [], "pending": [], "drift": []}
+    return configured
 
 
 def test_a_reload_applies_the_difference_is_answered_when_it_is_done_and_touches_nothing_else(
@@ -253,6 +276,50 @@ def test_a_process_that_is_not_started_with_the_daemon_waits_for_who_starts_it_o
     (daemon.directory / "config.toml").write_text(text + "[process.web]\nargv = ['sleep', '9']\nrequires = ['late']\n")
     assert daemon.result("reload")["started"] == ["process web"]
     assert {info["name"]: info["state"] for info in daemon.result("status")["processes"]} == {"late": "up", "web": "up"}
+
+
+def test_a_diff_names_the_instance_that_is_not_as_configured(configured: Configured) -> None:
+    configured.reload(BASE.replace('["sleep", "1000"]', '["sleep", "1000"]\ninstances = 2'))
+    configured.daemon.result("stop", names=["web:2"])
+    assert [(change["key"], change["running"]) for change in configured.diff()["drift"]] == [("process.web:2", "down")]
+    configured.daemon.result("stop", names=["web"])
+    assert [(change["key"], change["running"]) for change in configured.diff()["drift"]] == [("process.web", "down")]
+
+
+def test_the_library_starts_scales_and_restarts_processes_and_tells_the_difference(configured: Configured) -> None:
+    with stoker.Client(configured.daemon.endpoint) as client:
+        started = client.start_process("mine", ["sleep", "9"], instances=2, requires=("web",), nice=3)
+        assert len(started.pids) == 2
+        client.set("mine", workers=1)
+        (again,) = client.restart("mine").pids
+        assert (os.getpriority(0, again), again in started.pids) == (3, False)
+        assert set(client.stop("web").stopped) == {"web", "mine"}
+        assert [(change.key, change.running) for change in client.config_diff().drift] == [("process.web", "down")]
+        assert client.start("web").kind == "process"
+        assert client.config_diff().drift == ()
+        call = client.start_process("nap", call="time:sleep", args=[1000])
+        assert client.status("nap").processes[0].target == "time:sleep"
+        assert len(call.pids) == 1
+        with pytest.raises(NotFound):
+            client.start("nobody")
+        with pytest.raises(InvalidParams, match="is a process, of which load can't be set"):
+            client.set("web", load=3)
+        with pytest.raises(InvalidParams, match="at least 1 instance"):
+            client.set("web", workers=0)
+        with pytest.raises(InvalidParams, match="'heat' is not a process"):
+            client.restart("heat")
+
+
+def test_who_follows_a_process_hears_of_its_end_and_of_all_that_it_wrote(configured: Configured) -> None:
+    configured.daemon.result("start", kind="process", name="talk", argv=["sh", "-c", "echo hi; exec sleep 1000"])
+    wait_until(lambda: configured.processes()["talk"]["written"] == 3)
+    argv = [sys.executable, "-m", "stoker", "--socket", configured.daemon.endpoint, "logs", "talk", "-f"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == b"hi\n"
+        configured.daemon.result("stop", names=["talk"])
+        assert follower.communicate(timeout=DEADLINE) == (b"", b"")
+    assert follower.returncode == 0
 
 
 def test_no_secret_is_in_a_diff(configured: Configured) -> None:

@@ -43,6 +43,11 @@ def _families(status: Map) -> Iterator[str]:
         [({"process": process["name"]}, float(process["state"] == "up")) for process in status["processes"]],
     )
     yield _family(
+        "stoker_process_wanted",
+        "1 where a supervised process should be up, whether it is or not.",
+        [({"process": process["name"]}, float(process["wanted"])) for process in status["processes"]],
+    )
+    yield _family(
         "stoker_process_restarts",
         "How often a supervised process was started again.",
         [({"process": process["name"]}, process["restarts"]) for process in status["processes"]],

@@ -58,7 +58,7 @@ class Tail:
             if out or err:
                 yield (out, err) if lines is None else (_last(out, lines), _last(err, lines))
                 lines = None
-            elif reply["ended"] or not follow:
+            if reply["ended"] or not (out or err or follow):
                 return
 
     def copy(self, *, follow: bool, lines: int | None = None) -> None:

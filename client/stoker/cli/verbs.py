@@ -56,7 +56,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("events", "what changed: recent events, or the live stream"),
     Verb("config check", "validate a configuration file"),
     Verb("config show", "the configuration in effect"),
-    Verb("config diff", "what the file would change, and what was changed by hand"),
+    Verb("config diff", "what the file would change, and what is not as configured"),
     Verb("reload", "have the daemon read its configuration again"),
     Verb("service install", "make the daemon a service of systemd, and start it"),
     Verb("service uninstall", "stop that service and remove its units"),

@@ -942,7 +942,7 @@ class ConfigDiffReply(Reply, kw_only=True, frozen=True):
         path: of the file; None: there is none.
         file: what a reload would change.
         pending: keys that were reloaded, and take effect only when the daemon is started again.
-        drift: what ``set``, ``start`` and ``stop`` have changed since; a reload leaves that alone.
+        drift: what is not as configured, since ``set``, ``start``, ``stop`` or its own end; a reload leaves that alone.
     """
 
     path: str | None

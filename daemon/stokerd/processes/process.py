@@ -92,6 +92,11 @@ class Process:
         """It is down, and nobody wants it up: all that is left of it is what it wrote and how it ended."""
         return not self.wanted and self.state in _DOWN
 
+    @property
+    def runs(self) -> bool:
+        """There is a process of it, ready or not."""
+        return self._run is not None
+
     # --- what can be asked of it
 
     def start(self) -> Promise[ProcessInfo]:
@@ -256,6 +261,10 @@ class Process:
         """Call once, when it has written something or will not write any more."""
         self._transcript.when_news(listener)
 
+    def forget_news(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._transcript.forget(listener)
+
     # --- what happens to it
 
     def _launch(self) -> None:
@@ -282,9 +291,11 @@ class Process:
         self._release_logs()
         refused = ended.refused
         reason = refused.message if refused is not None else f"ended with {ended.how}"
+        reason = f"stopped, {reason}" if self._stops else reason
         self._move(ProcessEvent.EXIT, reason)
         if self._again:
             self._again = False
+            self._tell_stopped()
             self._start_again(counted=False)
         elif self._stops or not self.wanted:
             stopped = StartFailed(f"process {self.name!r} was stopped before it was up")
@@ -369,6 +380,9 @@ class Process:
         if on_end is not None:
             on_end(self.info())
         self._transcript.tell()
+        self._tell_stopped()
+
+    def _tell_stopped(self) -> None:
         stops, self._stops = self._stops, []
         for stopped in stops:
             stopped.resolve(self.name)

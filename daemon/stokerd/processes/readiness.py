@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, final
 
+from stoker.errors import StokerError, Unavailable
 from stoker.protocol.processes import Address, address
 from stokerd.child import Child, Exit, Forker, ForkSpec
 from stokerd.clock import Clock, Timer
@@ -79,7 +80,12 @@ class NotifyReadiness:
         self._clock, self._on_ready = clock, on_ready
         self._pid = 0
         self.status = ""
-        self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        except OSError as why:
+            raise Unavailable(
+                f"no socket for readiness: {why.strerror}", hint="raise the limit of open files"
+            ) from None
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         name = f"stoker-notify-{secrets.token_hex(16)}"
@@ -242,7 +248,11 @@ class CommandReadiness:
             channel=True,
         )
         self._seen = "it still runs"
-        self._child = self._forker.fork(self._forker.default, spec, lambda _: None, self._ended)
+        try:
+            self._child = self._forker.fork(self._forker.default, spec, lambda _: None, self._ended)
+        except StokerError as why:
+            self._seen = why.message
+            self._timer = self._clock.later(RUN_EVERY, self._run)
 
     def _ended(self, child: Child, how: Exit) -> None:
         self._child = None

@@ -110,8 +110,7 @@ class Processes:
     def define(self, settings: Settings) -> Group:
         """Have a process known by its settings, which is down; see :meth:`run`."""
         name = settings.name
-        if self._closing:
-            raise ShuttingDown(f"cannot start {name!r}: the daemon is stopping")
+        self._check_open(name)
         if settings.owner is None:
             self._check(settings)
         self._make_room(settings)
@@ -125,8 +124,10 @@ class Processes:
 
         Raises:
             NoSuchProcess: it does not exist.
+            ShuttingDown: :meth:`close` was called.
             Unavailable: the system refuses descriptors or memory.
         """
+        self._check_open(name)
         members = self._get(name)
         starting = self._order.start(self._groups[members[0].settings.name], members)
         first: Promise[ProcessInfo] = Promise()
@@ -145,7 +146,11 @@ class Processes:
             NoSuchProcess: one of them does not exist; nothing was done.
         """
         members = self._order.sorted(self._chosen(names))
-        return _one_by_one([partial(member.restart, grace) for member in members])
+        return _one_by_one([partial(self._restart, member, grace) for member in members])
+
+    def _restart(self, member: Process, grace: float | None) -> Promise[ProcessInfo]:
+        self._check_open(member.name)
+        return member.restart(grace) if member.runs else self.begin(member.name)
 
     # --- changing
 
@@ -157,6 +162,7 @@ class Processes:
             InvalidParams: it is an instance, or belongs to a session.
             NameTaken: something has the name of a new instance.
         """
+        self._check_open(name)
         group = self._groups.get(name)
         if group is None:
             (member, *_) = self._get(name)
@@ -175,6 +181,7 @@ class Processes:
             NoSuchProcess: it does not exist.
             NameTaken: something has the name of a new instance.
         """
+        self._check_open(settings.name)
         self._get(settings.name)
         group = self._groups[settings.name]
         most = settings.keep.instances
@@ -285,14 +292,22 @@ class Processes:
         """What each process is by, as it is now."""
         return {name: group.settings for name, group in self._groups.items()}
 
-    def output(self, name: str) -> tuple[Output, bool]:
-        """What a process wrote, its first instance where it has several, over all of its runs, and whether there will
-        be no more.
+    def writer(self, name: str) -> Process:
+        """The process whose output is asked for by this name, the first instance where it has several; it goes on
+        telling what it wrote after it was forgotten.
 
         Raises:
             NoSuchProcess: it does not exist.
         """
-        return self._get(name)[0].output()
+        return self._get(name)[0]
+
+    def output(self, name: str) -> tuple[Output, bool]:
+        """What a process wrote, see :meth:`writer`, over all of its runs, and whether there will be no more.
+
+        Raises:
+            NoSuchProcess: it does not exist.
+        """
+        return self.writer(name).output()
 
     def when_news(self, name: str, listener: Callable[[], None]) -> None:
         """Call once, when a process has written something or will not write any more.
@@ -300,7 +315,7 @@ class Processes:
         Raises:
             NoSuchProcess: it does not exist.
         """
-        self._get(name)[0].when_news(listener)
+        self.writer(name).when_news(listener)
 
     # --- names
 
@@ -321,6 +336,10 @@ class Processes:
 
     def _chosen(self, names: Iterable[str]) -> list[Process]:
         return list(dict.fromkeys(member for name in names for member in self._get(name)))
+
+    def _check_open(self, name: str) -> None:
+        if self._closing:
+            raise ShuttingDown(f"cannot start {name!r}: the daemon is stopping")
 
     def _check(self, settings: Settings) -> None:
         """Raises InvalidParams."""

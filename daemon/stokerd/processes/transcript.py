@@ -81,6 +81,10 @@ class Transcript:
         """Call once, when something was written."""
         self._listeners.append(listener)
 
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._listeners = [other for other in self._listeners if other != listener]
+
     def tell(self) -> None:
         """Call those who wait for news."""
         listeners, self._listeners = self._listeners, []

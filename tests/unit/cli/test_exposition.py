@@ -26,7 +26,7 @@ STATUS = {
             "guards": [{"text": 'probe:sh -c "exit 1":cap', "tripped": True}],
         }
     ],
-    "processes": [{"name": "web", "state": "up", "restarts": 3}],
+    "processes": [{"name": "web", "state": "up", "wanted": True, "restarts": 3}],
     "jobs": {"done": 5, "failed": 1},
 }
 LINE = re.compile(r'[a-z_]+(\{([a-z_]+="([^"\\\n]|\\\\|\\"|\\n)*",?)+\})? -?[0-9.e+-]+')
@@ -46,6 +46,7 @@ def test_every_figure_has_its_family_and_its_labels():
         'stoker_burner_reason{burner="heat",reason="quota"} 1',
         'stoker_burner_guard_tripped{burner="heat",guard="probe:sh -c \\"exit 1\\":cap"} 1',
         'stoker_process_up{process="web"} 1',
+        'stoker_process_wanted{process="web"} 1',
         'stoker_process_restarts{process="web"} 3',
     ):
         assert line in lines, line

@@ -18,12 +18,12 @@ def arguments(parser: Parser) -> None:
 
 
 def run(args: Namespace, out: Output) -> int:
-    """What the file would change, and what was changed by hand."""
+    """What the file would change, and what is not as configured."""
     with connect(args.socket, start=False) as peer:
         reply, _ = peer.call("config_diff", {}, timeout=args.timeout)
     parts = [
         _part("what `stoker reload` would change", reply["file"], with_effect=True),
-        _part("changed by hand since; a reload leaves it alone", reply["drift"], with_effect=False),
+        _part("not as configured; a reload leaves it alone", reply["drift"], with_effect=False),
     ]
     if reply["pending"]:
         parts.append(f"reloaded, and in effect when the daemon is started again: {', '.join(reply['pending'])}")

@@ -10,7 +10,7 @@ import msgspec
 
 from stoker.errors import NotFound
 from stoker.protocol.codec import PROTOCOL
-from stoker.protocol.models import DaemonStatus, Limits
+from stoker.protocol.models import DaemonStatus, Limits, ProcessInfo
 from stoker.protocol.requests import (
     Bye,
     ByeReply,
@@ -102,7 +102,8 @@ def status(parts: Supervisor, caller: Caller, request: Status) -> DaemonStatus:
 
 def _only(whole: DaemonStatus, names: frozenset[str]) -> DaemonStatus:
     known = {part.name for parts in (whole.pools, whole.burners, whole.processes) for part in parts}
-    known |= {found.name for found in whole.objects if found.name} | {found.group for found in whole.processes}
+    known |= {found.name for found in whole.objects if found.name}
+    known |= {name for found in whole.processes for name in _names_of(found)}
     if missing := sorted(names - known):
         close = difflib.get_close_matches(missing[0][:128], known, n=1)
         raise NotFound(
@@ -114,11 +115,16 @@ def _only(whole: DaemonStatus, names: frozenset[str]) -> DaemonStatus:
         daemon=whole.daemon,
         pools=tuple(part for part in whole.pools if part.name in names),
         burners=tuple(part for part in whole.burners if part.name in names),
-        processes=tuple(part for part in whole.processes if part.name in names or part.group in names),
+        processes=tuple(part for part in whole.processes if names & _names_of(part)),
         objects=tuple(part for part in whole.objects if part.name in names),
         jobs=whole.jobs,
         seq=whole.seq,
     )
+
+
+def _names_of(process: ProcessInfo) -> set[str]:
+    """Its own, that of all its instances, and the one with its number."""
+    return {process.name, process.group, f"{process.group}:{process.instance}"}
 
 
 def events(parts: Supervisor, _caller: Caller, request: Events) -> EventsReply:

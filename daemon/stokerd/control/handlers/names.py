@@ -12,17 +12,21 @@ from stoker.errors import InvalidParams, NameTaken, NotFound, StokerError
 from stoker.protocol.models import BurnerInfo
 from stoker.protocol.requests import Logs, LogsReply, Set, SetReply, StartPool, StartReply, Stop, StopReply
 from stokerd.burners.steering import Steer
+from stokerd.clock import Timer
 from stokerd.control.caller import Answer, Caller
 from stokerd.control.handlers.burners import notes
 from stokerd.control.jobspec import beginning_of, check_count
 from stokerd.output import Output
 from stokerd.pool.pools import DEFAULT
 from stokerd.pool.settings import PoolSettings
+from stokerd.processes.process import Process
 from stokerd.promise import Promise, gather
 from stokerd.supervisor import Supervisor
 
 LOOK_EVERY = 0.05
-"""Seconds between looks at output that somebody follows: a file has no way to tell that it grew."""
+"""Seconds between looks at a job's output that somebody follows: a file has no way to tell that it grew."""
+TOGETHER = 0.02
+"""Seconds after the first news of a process for which more is waited, so that not every line is an answer."""
 OF_BURNERS = ("load", "profile", "ramp_to", "over", "skip", "extend", "seconds", "no_reserve")
 SETTABLE = ("workers", "paused", *OF_BURNERS)
 POOL_GRACE = 10.0
@@ -216,49 +220,69 @@ class _Follow:
     """Answers when there is something new, when it is over, or when the time is."""
 
     def __init__(self, parts: Supervisor, request: Logs) -> None:
-        self._parts, self._request = parts, request
-        self._until = parts.clock.monotonic() + (request.wait or 0.0)
-        self.answer: Promise[Answer] = Promise()
+        self._clock, self._request = parts.clock, request
+        self._source = _source(parts, request.id)
+        self._until = self._clock.monotonic() + (request.wait or 0.0)
+        self.answer: Promise[Answer] = Promise(on_abandon=self._leave)
+        self._timer: Timer | None = None
         self.look()
 
     def look(self) -> None:
+        self._leave()
         if self.answer.settled:
             return
         try:
-            due = self._is_due()
+            output, ended = self._source.output()
         except StokerError as why:
             self.answer.reject(why)
             return
-        if due:
-            self.answer.settle_with(self._read)
+        left = self._until - self._clock.monotonic()
+        news = output.out.size > self._request.out or output.err.size > self._request.err
+        if news or ended or left <= 0:
+            self.answer.settle_with(lambda: _answer(self._request, output, ended=ended))
+        elif isinstance(self._source, Process):
+            self._source.when_news(self._soon)
+            self._timer = self._clock.later(left, self.look)
         else:
-            self._parts.clock.later(LOOK_EVERY, self.look)
+            self._timer = self._clock.later(min(left, LOOK_EVERY), self.look)
 
-    def _is_due(self) -> bool:
-        request = self._request
-        output, ended = _output(self._parts, request.id)
-        news = output.out.size > request.out or output.err.size > request.err
-        return news or ended or self._parts.clock.monotonic() >= self._until
+    def _soon(self) -> None:
+        """It has written something, and may be about to write more."""
+        self._leave()
+        self._timer = self._clock.later(TOGETHER, self.look)
 
-    def _read(self) -> Answer:
-        return _logs(self._parts, self._request)
+    def _leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if isinstance(self._source, Process):
+            self._source.forget_news(self._soon)
+
+
+class _Job:
+    """A job's output, as that of a process."""
+
+    def __init__(self, parts: Supervisor, number: int) -> None:
+        self._parts, self._number = parts, number
+
+    def output(self) -> tuple[Output, bool]:
+        return self._parts.pools.output(self._number)
+
+
+def _source(parts: Supervisor, which: int | str) -> _Job | Process:
+    """Raises NoSuchProcess."""
+    return _Job(parts, which) if isinstance(which, int) else parts.processes.writer(which)
 
 
 def logs(parts: Supervisor, _caller: Caller, request: Logs) -> Promise[Answer] | Answer:
     """What a job or process wrote."""
     if request.wait is None:
-        return _logs(parts, request)
+        output, ended = _source(parts, request.id).output()
+        return _answer(request, output, ended=ended)
     return _Follow(parts, request).answer
 
 
-def _output(parts: Supervisor, which: int | str) -> tuple[Output, bool]:
-    if isinstance(which, int):
-        return parts.pools.output(which)
-    return parts.processes.output(which)
-
-
-def _logs(parts: Supervisor, request: Logs) -> Answer:
-    output, ended = _output(parts, request.id)
+def _answer(request: Logs, output: Output, *, ended: bool) -> Answer:
     reply = LogsReply(
         id=request.id,
         next_out=max(request.out, output.out.size),
