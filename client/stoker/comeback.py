@@ -32,6 +32,9 @@ TWICE = frozenset(
 )
 """Methods that have the same effect whether they are asked once or twice."""
 
+POINTLESS = frozenset(("queue.ack", "object.withdraw", "lock.release", "lend", "progress", "bye"))
+"""Methods that undo or settle what went with the daemon: the next one knows nothing of it, so it is not waited for."""
+
 _OF_JOBS = frozenset(("jobs", "wait", "result", "logs", "cancel"))
 
 ABSENT = (NobodyListening, DaemonLost, ShuttingDown)
@@ -106,7 +109,7 @@ class Comeback:
         """
         if isinstance(why, DaemonLost) and left:
             self._lost = why
-        if now >= self._until or (left and not repeatable(self.method, self.params)):
+        if now >= self._until or self.method in POINTLESS or (left and not repeatable(self.method, self.params)):
             return None
         seconds, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE)
         return min(seconds, self._until - now)
