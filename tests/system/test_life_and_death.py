@@ -84,7 +84,10 @@ def test_what_was_on_its_way_when_it_died_is_done_once_or_told_to_be_lost(machin
 
 
 def test_a_job_that_escapes_from_its_group_ends_with_the_daemon(machine, service):
-    submit(machine, command("setsid", "--fork", "sleep", "1234"), wait=WAIT)
+    sign = f"{STATE}/escaped"
+    leaves = f"setsid --fork sh -c 'touch {sign}; exec sleep 1234'; until [ -e {sign} ]; do :; done; rm {sign}"
+    assert submit(machine, command("sh", "-c", leaves), wait=WAIT)["state"] == "done"
+    machine.until("it sleeps", lambda: machine.run("ps", "-o", "pid=", "-C", "sleep", check=False))
     (escaped,) = machine.run("ps", "-o", "pid=", "-C", "sleep").split()
     assert int(escaped) in machine.members("/jobs")
     machine.run("systemctl", "stop", service)
