@@ -49,7 +49,7 @@ from stokerd.forkserver.host import ForkServers
 from stokerd.headroom import raise_limit
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
-from stokerd.log import get_logger
+from stokerd.log import get_logger, set_up
 from stokerd.loop import Loop
 from stokerd.manager import ServiceManager
 from stokerd.pool.claims import Claims
@@ -179,13 +179,18 @@ class Daemon:
         )
         self._idle = IdleExit(clock, config.daemon.idle_exit, self._is_busy, self._leave_idle)
         self._selfcheck: SelfCheck | None = None
-        self._reload = reload.Reload(self._parts, self._idle.set, self._favour)
+        self._reload = reload.Reload(self._parts, self._idle.set, self._favour, self._log_at)
 
     @staticmethod
     def _favour(nice: int) -> None:
         """Be ahead of what is run here: ping and status must answer while everything else is saturated."""
         with contextlib.suppress(OSError):  # not permitted: then it competes as an equal
             os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+    def _log_at(self, level: str) -> None:
+        """Log what is of this level or worse from now on."""
+        set_up(level, self._config.daemon.log_format, os.environ)
+        self._event_log.renew()
 
     def _divide(self) -> cgroups.Groups | None:
         """Give daemon, jobs and burners control groups of their own, where one is delegated to the service."""
@@ -214,8 +219,9 @@ class Daemon:
         clock, limits = self._clock, config.limits
         bus = Bus(clock.time, lambda bug: self._log.error("a bug in the daemon", listener=True, exc_info=bug))
         journal = Journal(limits.events)
+        self._event_log = EventLog()
         # Commit, then emit, then reply: listeners only listen, and the order among them does not matter.
-        for listener in (journal.note, EventLog().note, self._publisher.publish):
+        for listener in (journal.note, self._event_log.note, self._publisher.publish):
             bus.listen(listener)
         if self._remote is not None:
             bus.listen(self._remote.publish)

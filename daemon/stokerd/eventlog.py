@@ -16,6 +16,10 @@ class EventLog:
     """A listener of the bus. What happens to every job is for those who debug; what ends badly is for everybody."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """The level of the log has changed."""
         self._log = get_logger().bind()
         self._every_job = self._log.is_enabled_for(DEBUG)
 

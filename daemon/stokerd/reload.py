@@ -18,7 +18,7 @@ from stoker.protocol.events import ConfigReloaded
 from stoker.protocol.requests import ConfigChange, ConfigDiffReply, ReloadReply
 from stoker.protocol.states import ProcessState
 from stokerd import config as configuration
-from stokerd import configured, log
+from stokerd import configured
 from stokerd.config import Config, Key
 from stokerd.pool.pools import CANCEL_GRACE, DEFAULT
 from stokerd.promise import Promise, gather, then
@@ -38,10 +38,17 @@ class Reload:
         parts: all of them; their ``config`` is the one in effect.
         idle: is told of a new ``idle_exit``.
         favour: takes on a new niceness of the daemon.
+        relog: takes on a new level of the log.
     """
 
-    def __init__(self, parts: Supervisor, idle: Callable[[float], object], favour: Callable[[int], object]) -> None:
-        self._parts, self._idle, self._favour = parts, idle, favour
+    def __init__(
+        self,
+        parts: Supervisor,
+        idle: Callable[[float], object],
+        favour: Callable[[int], object],
+        relog: Callable[[str], object],
+    ) -> None:
+        self._parts, self._idle, self._favour, self._relog = parts, idle, favour, relog
         self._first = parts.config
         self._under_way = False
 
@@ -86,7 +93,7 @@ class Reload:
         for key in changed:
             match str(key):
                 case "daemon.log_level":
-                    log.set_up(daemon.log_level, self._first.daemon.log_format, os.environ)
+                    self._relog(daemon.log_level)
                 case "daemon.idle_exit":
                     self._idle(daemon.idle_exit)
                 case "daemon.nice":

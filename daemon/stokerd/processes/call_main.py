@@ -43,7 +43,8 @@ def main(args: dict[str, Any], handles: Handles) -> None:
     data = page[: args["size"]]
     page.close()
     try:
-        os.environ.update(settle(args))
+        settled = settle(args)
+        os.environ.update({name: value for name, value in settled.items() if os.environ.get(name) != value})
         call = _named(data) if args["form"] == "call" else None
     except RefusedError as why:
         refuse(channel, why.error, why.hint)
