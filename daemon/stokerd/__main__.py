@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StokerError as why:
         print(f"stokerd: {why}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         tell({"error": why.to_wire()})
+        if why.data.get("full"):
+            return EXIT_IO  # no matter of what it was to make: another time there may be room
         return _SYSEXITS.get(why.exit_code, EX_SOFTWARE)
     except KeyboardInterrupt:
         return 130

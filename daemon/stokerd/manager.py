@@ -53,6 +53,8 @@ class ServiceManager:
 
     def reloading(self) -> None:
         """The configuration is being read; :meth:`reloaded` follows, however that goes."""
+        if not self._endpoint:
+            return  # the end of a reload is told by READY, which is not true yet
         self._notifier.notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000, STATUS="Reloading")
 
     def reloaded(self, trouble: str = "") -> None:
@@ -61,6 +63,8 @@ class ServiceManager:
         Args:
             trouble: why it was not applied; empty: it was.
         """
+        if not self._endpoint:
+            return
         text = self._serving() if not trouble else f"Goes on as it was, the new configuration is wrong: {trouble}"
         self._notifier.notify(READY=1, STATUS=text)
 

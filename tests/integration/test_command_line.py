@@ -110,6 +110,27 @@ def test_a_missing_directory_of_a_shared_socket_ends_with_73(stokerd, tmp_path):
     assert daemon.line["error"]["code"] == "cannot-listen"
 
 
+@pytest.fixture
+def full(tmp_path):
+    """A file system with room for nothing: it has as many files as it may have."""
+    place = tmp_path / "full"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "full", str(place)], capture_output=True
+    ).returncode:
+        pytest.skip("mounts a small file system, which is not allowed here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_no_room_for_the_socket_or_the_state_ends_with_74(stokerd, full, tmp_path):
+    daemon = stokerd(where=full / "control.sock")
+    assert (daemon.process.wait(DEADLINE), daemon.line["error"]["code"]) == (74, "cannot-listen")
+    daemon = stokerd("--state-dir", str(full / "state"))
+    assert (daemon.process.wait(DEADLINE), daemon.line["error"]["code"]) == (74, "store-full")
+    assert "is full" in daemon.line["error"]["message"]
+
+
 def test_a_directory_that_anybody_may_write_to_ends_with_77(stokerd, tmp_path):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)

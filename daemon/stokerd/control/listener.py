@@ -276,7 +276,9 @@ def _refusals(path: str) -> Iterator[None]:
                 hint="choose another endpoint with --socket, or run as its owner",
             ) from None
         raise CannotListen(
-            f"cannot listen at {path}: {reason}", hint="the directory must exist, be writable and have space left"
+            f"cannot listen at {path}: {reason}",
+            hint="the directory must exist, be writable and have space left",
+            data={"full": why.errno in (errno.ENOSPC, errno.EDQUOT)},
         ) from None
 
 

@@ -50,6 +50,10 @@ def test_a_reload_is_announced_and_its_end_too(hear):
     heard, environ = hear
     manager = ServiceManager(environ, lambda: "")
     manager.reloading()
+    manager.reloaded()
+    manager.ready("ipc:///x")
+    assert heard()["MAINPID"], "a reload before it is ready says nothing, and least of all that it is"
+    manager.reloading()
     told = heard()
     assert (told["RELOADING"], int(told["MONOTONIC_USEC"]) > 0) == ("1", True)
     manager.reloaded("no such key")
