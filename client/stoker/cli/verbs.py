@@ -65,6 +65,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("key authorize", "let a key connect over tcp, with a role"),
     Verb("key revoke", "keep a key out, at once"),
     Verb("key list", "the keys for tcp, and who is connected with them"),
+    Verb("trace", "where the time of one job goes, hop by hop"),
     Verb("doctor", "check what Stoker needs of this machine"),
     Verb("api", "print the whole protocol as an OpenRPC document"),
     Verb("completion", "print a completion script for your shell"),

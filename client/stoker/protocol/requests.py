@@ -245,6 +245,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         key: the idempotency key: as long as a job with this key is known, a submit with the same key has that job back.
         durable: True: accepted only once it is on disk, and it survives the daemon; ``if-possible``: so where this
             daemon keeps anything. None: ``if-possible`` for commands and for whatever has a key, else False.
+        trace: of a streamed submit of one job: have its last part say when it was where.
     """
 
     call: CallSpec | None = None
@@ -269,6 +270,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     on_crash: Literal["fail", "requeue"] = "fail"
     key: Key | None = None
     durable: bool | Literal["if-possible"] | None = None
+    trace: bool = False
 
 
 class SubmitReply(Reply, kw_only=True, frozen=True):
@@ -295,6 +297,9 @@ class ResultPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
     lengths: bytes = b""
     state: JobState = JobState.DONE
     error: ErrorInfo | None = None
+    trace: tuple[float, ...] = ()
+    """With ``trace``, six moments in seconds of the machine's monotonic clock: it was read by the daemon, handed to a
+    worker, begun, ended, its result was heard of by the daemon, and answered with."""
 
 
 class Submit(Request[SubmitReply], kw_only=True, frozen=True):

@@ -17,7 +17,7 @@ from stoker.protocol.requests import CallSpec, CommandSpec, Initializer, JobSpec
 from stoker.protocol.typed import MAX_REMEMBERED
 from stokerd.control.caller import Caller
 from stokerd.pool import messages
-from stokerd.pool.batch import Batch, Function
+from stokerd.pool.batch import Batch, Function, Trace
 from stokerd.pool.options import PLAIN, Options
 from stokerd.pool.pools import Order
 from stokerd.pool.settings import Beginning
@@ -171,7 +171,7 @@ def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec)
         assert spec.command is not None  # noqa: S101 - the third of three
         made = _command(parts, caller, spec.command)
     session = caller.session
-    return Batch(
+    batch = Batch(
         name=spec.name or made.name,
         pool=spec.pool,
         session=session.id,
@@ -188,6 +188,9 @@ def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec)
         tags=options.tags if session.most is None else (*options.tags, of_session(session.id)),
         weight=session.weight,
     )
+    if spec.trace:
+        batch.trace = Trace(parts.clock.monotonic())
+    return batch
 
 
 class _Plan:
@@ -240,7 +243,7 @@ def _plan(spec: JobSpec, *, can_keep: bool) -> _Plan:
     return plan
 
 
-_SIMPLE = {"call", "pickle", "command", "name", "pool", "priority", "timeout", "environment", "ttl"}
+_SIMPLE = {"call", "pickle", "command", "name", "pool", "priority", "timeout", "environment", "ttl", "trace"}
 _BEYOND = tuple(name for name in JobSpec.__struct_fields__ if name not in _SIMPLE)
 _DEFAULTS = {name: getattr(JobSpec(), name) for name in _BEYOND}
 

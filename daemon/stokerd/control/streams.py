@@ -124,6 +124,8 @@ class ResultStream:
             part["error"] = typed.to_map(piece.error)
         else:
             part["lengths"] = piece.lengths
+        if batch.trace is not None and batch.count == 1:
+            part["trace"] = [*batch.trace.marks, self._clock.monotonic()]
         *others, last = self._numbers[batch]
         payload = (piece.blob,) if piece.error is None else ()
         for number in others:

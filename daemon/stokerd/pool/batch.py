@@ -70,6 +70,16 @@ _SELDOM: dict[str, Callable[[], Any]] = {
 }
 
 
+class Trace:
+    """When a job was where: monotonic seconds."""
+
+    __slots__ = ("marks",)
+
+    def __init__(self, read: float) -> None:
+        self.marks = [read]
+        """Read by the daemon, handed to a worker, begun, ended, heard of; a job that is tried again has none."""
+
+
 class Batch:
     """Like jobs with consecutive ids. Moving jobs between states goes through :meth:`move` only."""
 
@@ -119,6 +129,7 @@ class Batch:
         "tags",
         "template",
         "timeout",
+        "trace",
         "values",
         "weight",
         "workers",
@@ -175,6 +186,7 @@ class Batch:
         self.first_id = 0
         self.finished = False
         """Whoever wanted to know its end has been told."""
+        self.trace: Trace | None = None
         self.held_by_pool: dict[str, int] | None = None
         """Where it is counted how many jobs are delayed or wait for others, once one of its own is."""
         self.in_queue = False

@@ -153,6 +153,8 @@ class Dispatcher:
         after = None
         if batch.options.durable:
             after = self._ledger.started(batch, first, count, worker.id, worker.next_seq)
+        if batch.trace is not None:
+            batch.trace.marks.append(self._clock.monotonic())
         worker.hand_over(batch, first, count, cost, after)
         if self._settings.max_jobs and worker.handed >= self._settings.max_jobs:
             worker.stop()

@@ -83,6 +83,10 @@ class Verdicts:
     def ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
         """The first jobs of a span have ended."""
         batch = span.batch
+        if batch.trace is not None:
+            heard = self._clock.monotonic()
+            begun = worker.begun_at(span.seq, heard)
+            batch.trace.marks += (begun, begun + ran.seconds, heard)
         batch.estimate.learn(ran.seconds)
         self._queue.correct(batch, (ran.seconds - span.cost) * len(lengths))
         for first, part, data, failed in runs(lengths, blob):

@@ -520,6 +520,11 @@ class Worker:
         if found is not None and self.current_seq() == running[0] and found == self._outbox():
             self._results(*found)
 
+    def begun_at(self, seq: int, now: float) -> float:
+        """When it began with the job that it claimed last, monotonic; ``now`` where that is not this one."""
+        words = self._page
+        return words[page.STARTED] / 1e9 if words is not None and words[page.CLAIMED] == seq else now
+
     def current_seq(self) -> int | None:
         """The seq of the job that it runs."""
         running = self.current()
