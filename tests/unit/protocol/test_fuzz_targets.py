@@ -1,0 +1,31 @@
+"""The targets of the fuzzer, with what hypothesis makes up: bytes at random, and what is nearly right."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.fuzz.targets import SEEDS, TARGETS
+
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@QUICK
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_taken_or_refused(name, data):
+    TARGETS[name](data)
+
+
+@pytest.mark.parametrize("name", SEEDS)
+@QUICK
+@given(seed=st.integers(0, 2**32), cuts=st.integers(0, 6))
+def test_what_is_nearly_right_is_taken_or_refused(name, seed, cuts):
+    chance = random.Random(seed)
+    data = bytearray(chance.choice(SEEDS[name]))
+    for _ in range(cuts):
+        at = chance.randrange(len(data) + 1)
+        data[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+    TARGETS[name](bytes(data))
