@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stokerd.pool import oom
 from stokerd.pool.oom import OomKills, _sources
 
 
@@ -64,3 +65,14 @@ def test_a_count_that_begins_anew_is_no_kill_and_the_next_one_is(counts):
 def test_this_system_has_a_count_to_be_read():
     assert _sources()
     assert not OomKills().struck()
+
+
+def test_what_happens_in_the_group_of_the_jobs_is_counted_from_that_of_the_daemon(tmp_path, monkeypatch):
+    service = tmp_path / "system.slice/stokerd.service"
+    (service / "daemon").mkdir(parents=True)
+    (service / "memory.events").write_text("oom_kill 4\n")
+    (service / "daemon/memory.events").write_text("oom_kill 0\n")
+    (tmp_path / "cgroup").write_text("0::/system.slice/stokerd.service/daemon\n")
+    monkeypatch.setattr(oom, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(oom, "CGROUPS", tmp_path)
+    assert _sources()[0] == service / "memory.events"
