@@ -12,7 +12,7 @@ for. Nobody starts a private daemon again, so its loss is told at once.
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,7 +78,7 @@ def keyed(spec: dict[str, Any]) -> dict[str, Any]:
     """
     if spec.get("key") is not None or not (spec.get("durable") or ("command" in spec and "durable" not in spec)):
         return spec
-    return spec | {"key": f"once-{uuid.uuid4().hex}"}
+    return spec | {"key": f"once-{os.urandom(16).hex()}"}
 
 
 class Comeback:
