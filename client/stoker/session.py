@@ -163,6 +163,8 @@ class Session:
         if number is None:
             self._unattributed(head)
             return
+        if not isinstance(number, int):
+            raise MalformedMessage(f"the daemon's reply has an id of type {type(number).__name__}")
         completion = self._pending.get(number)
         on_error = self._heard(number) if self._told and isinstance(number, int) else None
         if completion is None:

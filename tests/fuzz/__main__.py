@@ -48,7 +48,8 @@ def _fuzz(name: str, seconds: int, corpus: Path) -> int:
 
     with atheris.instrument_imports(include=["stoker", "stokerd"]):
         from tests.fuzz.targets import TARGETS
-    limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=2048"]
+    found = f"-artifact_prefix={tempfile.gettempdir()}/stoker-fuzz-{name}-"
+    limits = [found, f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-rss_limit_mb=2048"]
     atheris.Setup([sys.argv[0], *limits, str(corpus)], TARGETS[name])
     atheris.Fuzz()
     return 0

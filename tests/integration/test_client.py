@@ -18,6 +18,7 @@ import pytest
 
 import stoker
 from stoker.connection import Connection
+from stoker.credentials import Credentials
 from stoker.errors import (
     BadEndpoint,
     CannotPack,
@@ -404,7 +405,7 @@ def test_nobody_listens_at_a_port():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(NobodyListening):
-        Connection(f"tcp://127.0.0.1:{port}")
+        Connection(f"tcp://127.0.0.1:{port}", credentials=Credentials(*("0" * 40 for _ in range(3))))
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")

@@ -21,6 +21,7 @@ from tests.peers import DirectPeer, Peer, request
 
 import stoker
 from stoker.connection import Connection
+from stoker.credentials import Credentials
 from stoker.errors import BadEndpoint, NobodyListening
 from stoker.protocol.endpoint import direct_path
 from stoker.protocol.framing import PREAMBLE
@@ -117,7 +118,7 @@ def test_without_it_zeromq_serves_in_silence_unless_it_was_insisted_on(
 def test_tcp_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STOKER_TRANSPORT", "direct")
     with pytest.raises(NobodyListening, match="not a path"):
-        Connection("tcp://127.0.0.1:1")
+        Connection("tcp://127.0.0.1:1", credentials=Credentials("", "", ""))
 
 
 def test_both_ways_lead_to_the_same_objects(daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,8 @@ def _framing() -> Map:
     return {
         "protocol": PROTOCOL,
         "sockets": {
-            "control": "ROUTER; connect a REQ or a DEALER socket. ipc://PATH/control.sock, or tcp://HOST:PORT",
+            "control": "ROUTER; connect a REQ or a DEALER socket. ipc://PATH/control.sock, or, with CURVE, tcp://HOST:PORT",
+            "status": "the same with the role observe, where the daemon has one: ipc://PATH/control.status.sock",
             "events": "XPUB; connect a SUB socket and subscribe to topics. Endpoint: in status and in hello's reply",
         },
         "message": "an empty delimiter frame, one MessagePack map (the head), payload frames that are not decoded",

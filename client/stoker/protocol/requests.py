@@ -64,6 +64,8 @@ class HelloReply(Reply, kw_only=True, frozen=True):
     """Who answers, and within which bounds.
 
     Args:
+        events: where events are to be had; empty for a remote client: at the port after the one that it has found.
+        role: what this client may do: ``observe``, ``submit`` or ``admin``.
         supervised: a service manager has started it, and brings it back when it dies.
     """
 
@@ -74,6 +76,7 @@ class HelloReply(Reply, kw_only=True, frozen=True):
     pid: int
     events: str
     limits: Limits
+    role: str = ""
     supervised: bool = False
 
 

@@ -154,3 +154,9 @@ def test_the_answer_to_a_later_request_means_that_a_quiet_one_went_well():
     session.tell("lock.release", {"id": "l"}, told.append)
     session.fail_all(lambda: DaemonLost("gone"))
     assert not told, "what it wanted came true with the end of the session"
+
+
+@pytest.mark.parametrize("number", [{}, [1], 1.5, b"1"])
+def test_a_reply_whose_id_is_no_id_ends_the_conversation(number: object) -> None:
+    with pytest.raises(MalformedMessage, match="an id of type"):
+        Session().receive([b"", pack({"id": number, "result": {}})])

@@ -59,6 +59,7 @@ def hello(parts: Supervisor, caller: Caller, request: Hello) -> HelloReply:
         pid=info.pid,
         # whoever comes from afar knows the host by a name of its own: the port beside the one that it has found
         events="" if caller.session.key else info.events,
+        role=caller.session.role.word,
         limits=Limits(
             message_bytes=limits.message_bytes,
             head_bytes=limits.head_bytes,
