@@ -254,6 +254,7 @@ KEPT_LIVE = frozenset(
     {
         *("restart", "backoff", "backoff_most", "settled", "flap_ends", "flap_seconds", "fatal_codes"),
         *("ready_timeout", "stop_signal", "grace", "after", "requires", "instances", "autostart"),
+        *("keep_bytes", "log_bytes", "log_files"),
     }
 )
 """Keys of a process that it takes on while it runs."""

@@ -70,6 +70,10 @@ class Stretch:
         self._tail = bytearray()
         self.size = 0
 
+    def resize(self, keep: int) -> None:
+        """Keep so many bytes from now on; of the beginning what there is stays."""
+        self._half = keep // 2
+
     def add(self, data: bytes) -> None:
         """Take in what was written."""
         self.size += len(data)

@@ -171,8 +171,11 @@ class _Application:
         """What is to go first, then what is new, then what is to be otherwise."""
         self._tags()
         gone = [self._step("stopped", *each) for each in self._removals()]
-        steps = (*self._additions(), *self._changes())
-        return then(gather(gone), lambda: gather([self._step(*each) for each in steps]))
+        return then(gather(gone), lambda: gather([self._step(*each) for each in self._steps()]))
+
+    def _steps(self) -> list[tuple[str, str, Callable[[], Promise[Any] | None]]]:
+        """Found before any of it is done: what is started now has not to be adjusted too."""
+        return [*self._additions(), *self._changes()]
 
     def _removals(self) -> Iterator[tuple[str, Callable[[], Promise[Any]]]]:
         parts, old, new = self._parts, self._old, self._new
@@ -190,13 +193,13 @@ class _Application:
         parts, old, new = self._parts, self._old, self._new
         settings = configured.pool_settings(new)
         for name in new.pool:
-            if name not in old.pool and name not in parts.pools:
+            if name not in parts.pools and (name not in old.pool or ("pool", name) in self._keys):
                 yield "started", f"pool {name}", partial(self._create, name, settings[name])
         for name in new.burner:
             if name not in old.burner:
                 yield "started", f"burner {name}", partial(configured.start_burner, parts, name)
         for name in configured.processes_in_order(new):
-            if name not in old.process:
+            if name not in old.process or (("process", name) in self._keys and name not in parts.processes):
                 yield "started", f"process {name}", partial(configured.start_process, parts, name)
 
     def _create(self, name: str, settings: Any) -> Promise[Any]:
@@ -208,15 +211,16 @@ class _Application:
         limits = self._keys.get(("limits", ""), set())
         for name, its in configured.pool_settings(new).items():
             keys = self._keys.get(("pool", name), set())
-            if name in parts.pools and (name in old.pool or name == DEFAULT) and (keys or limits & _IN_POOLS):
-                yield "adjusted", f"pool {name}", partial(self._adjust_pool, name, its, resize="workers" in keys)
+            if name in parts.pools and (keys or limits & _IN_POOLS):
+                resize = bool(keys & {"workers", ""})  # the whole table is new: there was one of that name already
+                yield "adjusted", f"pool {name}", partial(self._adjust_pool, name, its, resize=resize)
         for (table, name), keys in self._keys.items():
             if table == "burner" and name in old.burner and name in new.burner:
                 live = keys <= _BY_SET and name in parts.burners and new.burner[name].workers > 0
                 change = self._adjust_burner if live else configured.start_burner
                 arguments = (name, keys) if live else (parts, name)
                 yield "adjusted" if live else "restarted", f"burner {name}", partial(change, *arguments)
-            elif table == "process" and name in old.process and name in new.process:
+            elif table == "process" and name in old.process and name in new.process and name in parts.processes:
                 yield "adjusted", f"process {name}", partial(self._change_process, name, keys)
 
     def _adjust_pool(self, name: str, settings: Any, *, resize: bool) -> Promise[Any]:

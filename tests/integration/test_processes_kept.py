@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,28 @@ def test_what_says_nothing_in_time_has_failed_and_why_is_told(bench: LoggingBenc
         bench.start("mute", PYTHON, "-c", SAY, "STATUS=still loading", ready="notify", ready_timeout=0.5)
     assert "was not ready within 0.5 s: it did not say READY=1 on its NOTIFY_SOCKET" in caught.value.message
     assert "mute" not in bench.processes
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may speak as another user")
+def test_what_another_user_says_of_it_is_not_believed(bench: LoggingBench) -> None:
+    ask = "import os, time; print(os.environ['NOTIFY_SOCKET'], flush=True); time.sleep(1000)"
+    starting = bench.processes.start("mute", (PYTHON, "-c", ask), str(bench.home), {}, ready="notify")
+    address = bench.until_written("mute", "\n").strip().replace("@", "\0", 1)
+
+    def say(uid: int) -> None:
+        child = os.fork()
+        if child == 0:
+            os.setresuid(uid, uid, uid)
+            speaker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            speaker.sendto(f"READY=1\nSTATUS=from {uid}".encode(), address)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+    say(65534)
+    bench.drain()
+    assert (bench.info("mute").state, bench.info("mute").status) == (ProcessState.STARTING, "")
+    say(0)
+    assert bench.settle(starting).status == "from 0"
 
 
 def test_a_process_whose_port_takes_connections_is_up(bench: LoggingBench) -> None:
@@ -543,6 +566,29 @@ def test_a_disk_that_takes_nothing_costs_the_process_nothing_and_is_counted(benc
     assert bench.processes._logs is not None
     bench.processes._logs.close(DEADLINE)
     assert bench.info("talk").log_dropped == 6
+
+
+def test_what_is_kept_and_logged_is_changed_while_it_runs(bench: LoggingBench) -> None:
+    fifo = bench.home / "fifo"
+    os.mkfifo(fifo)
+    argv = shell(f"exec cat 0<>{fifo}")
+    before = bench.settle(bench.processes.run(bench.configure("echo", *argv)))
+    with fifo.open("w") as speaker:
+        speaker.write("one\n")
+        speaker.flush()
+        bench.until_written("echo", "one\n")
+        assert (
+            bench.settle(bench.processes.change(bench.configure("echo", *argv, log_files=0, keep_bytes=4096))) is False
+        )
+        speaker.write("two\n" * 10_000)
+        speaker.flush()
+        while bench.info("echo").written < 40_004:
+            news = bench.loop.create_future()
+            bench.processes.when_news("echo", partial(news.set_result, None))
+            bench.wait(news)
+    info = bench.info("echo")
+    assert (info.pid, info.log, info.dropped) == (before.pid, "", 40_004 - 4096)
+    assert logged(bench, "echo.stdout") == "one\n"
 
 
 def test_what_is_not_kept_in_memory_is_counted(bench: LoggingBench) -> None:

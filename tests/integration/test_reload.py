@@ -164,6 +164,47 @@ def test_what_takes_a_new_start_of_the_daemon_is_said_and_remembered(configured:
     assert configured.diff()["pending"] == ["limits.frames"]
 
 
+def test_a_name_that_moves_to_another_table_is_free_in_time(configured: Configured) -> None:
+    moved = BASE.replace("[process.web]\nargv", "[process.heat]\nargv").replace("[burner.heat]", "[burner.web]")
+    done = configured.reload(moved)
+    assert (done["failed"], done["started"]) == ({}, ["burner web", "process heat"])
+    assert done["stopped"] == ["burner heat", "process web"]
+
+
+def test_what_somebody_has_under_a_new_name_is_adopted_replaced_or_told(configured: Configured) -> None:
+    for params in ({"kind": "pool", "workers": 1}, {"kind": "burner", "load": 1}, {"kind": "process", "argv": ["cat"]}):
+        configured.daemon.result("start", name=f"my-{params['kind']}", **params)
+    tables = "[pool.my-pool]\nworkers = 2\n[burner.my-burner]\nload = 2\n[process.my-process]\nargv = ['true']\n"
+    done = configured.reload(BASE + tables)
+    assert (done["adjusted"], done["started"]) == (["pool my-pool"], ["burner my-burner"])
+    assert "there is a process 'my-process' already" in done["failed"]["process my-process"]
+
+
+def test_a_changed_trace_is_a_changed_profile(configured: Configured) -> None:
+    trace = configured.daemon.directory / "day.csv"
+    trace.write_text("0,1\n600,2\n")
+    text = BASE + '[burner.day]\nprofile = "trace day.csv"\n'
+    assert configured.reload(text)["started"] == ["burner day"]
+    trace.write_text("0,1\n600,3\n")
+    assert [change["key"] for change in configured.diff()["file"]] == ["burner.day.profile"]
+    assert configured.reload(text)["restarted"] == ["burner day"]
+
+
+def test_a_reload_is_answered_when_what_it_starts_is_ready_and_there_is_one_at_a_time(configured: Configured) -> None:
+    flag = configured.daemon.directory / "flag"
+    flag.unlink(missing_ok=True)
+    ready = f'ready_command = ["test", "-e", "{flag}"]'
+    configured.write(BASE + f'[process.slow]\nargv = ["sleep", "1000"]\n{ready}\n')
+    argv = [sys.executable, "-m", "stoker", "--socket", configured.daemon.endpoint, "reload"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as reloading:
+        wait_until(lambda: configured.processes().get("slow", {}).get("state") == "starting")
+        assert configured.daemon.error("reload")["code"] == "busy"
+        assert reloading.poll() is None
+        flag.touch()
+        assert reloading.wait(DEADLINE) == 0
+    assert configured.processes()["slow"]["state"] == "up"
+
+
 def test_a_file_that_is_not_valid_changes_nothing(configured: Configured) -> None:
     configured.write(BASE.replace("workers = 1", "workers = 3") + "[process.db]\nargv = ['a']\nrequires = ['nobody']\n")
     error = configured.daemon.error("reload")

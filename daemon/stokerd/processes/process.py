@@ -194,10 +194,12 @@ class Process:
 
     def adopt(self, settings: Settings) -> None:
         """Be kept as these say from now on; what is of a run begins with the next one."""
-        self.settings = of_instance(settings, self.number)
+        before, self.settings = self.settings.keep, of_instance(settings, self.number)
         self._restarts.keep = settings.keep
         self._kept = settings.configured
-        if self._run is None:
+        self._transcript.resize(settings.keep.keep_bytes)
+        if (before.log_bytes, before.log_files) != (settings.keep.log_bytes, settings.keep.log_files):
+            self._release_logs()
             self._open_logs()
 
     def signal(self, signum: int, *, group: bool) -> bool:
@@ -398,8 +400,9 @@ class Process:
             self._logs = None
             self._transcript.copy_to(None)
             return
-        self._logs = logs.open(self.name, keep.log_bytes, keep.log_files)
+        before, self._logs = self._logs or (), logs.open(self.name, keep.log_bytes, keep.log_files)
         out, err = self._logs
+        out.refused += sum(log.dropped for log in before)
         self._transcript.copy_to((partial(logs.write, out), partial(logs.write, err)))
 
     def _release_logs(self) -> None:

@@ -66,21 +66,10 @@ class Settings:
     def runs_like(self, other: Settings) -> bool:
         """Whether a process with these settings need not be started again to have the others."""
         mine, its = (replace(each, keep=_DEFAULT, configured=False) for each in (self, other))
-        return mine == its and all(getattr(self.keep, key) == getattr(other.keep, key) for key in _OF_A_RUN)
+        return mine == its and all(getattr(self.keep, key) == getattr(other.keep, key) for key in OF_A_RUN)
 
 
-_OF_A_RUN = (
-    "ready",
-    "ready_command",
-    "user",
-    "group",
-    "rlimits",
-    "nice",
-    "cpus",
-    "keep_bytes",
-    "log_bytes",
-    "log_files",
-)
+OF_A_RUN = ("ready", "ready_command", "user", "group", "rlimits", "nice", "cpus")
 """What takes effect when a process is started, and not while it runs."""
 
 

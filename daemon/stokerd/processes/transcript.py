@@ -33,6 +33,11 @@ class Transcript:
         """Have what is written from now on handed to these too: what is stdout's, and what is stderr's."""
         self._sinks = sinks
 
+    def resize(self, keep: int) -> None:
+        """Keep so many bytes per stream from now on."""
+        for stream in self._streams:
+            stream.resize(keep)
+
     @property
     def sizes(self) -> tuple[int, int]:
         """Bytes that were written to both streams, and bytes of them that are not kept."""

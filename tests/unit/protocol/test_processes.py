@@ -11,7 +11,9 @@ from stoker.errors import InvalidParams
 from stoker.protocol import processes
 from stoker.protocol.processes import Keeping, KeepingOptions, address, check, circle, in_order
 from stoker.protocol.requests import StartProcess
+from stokerd.config import KEPT_LIVE
 from stokerd.config_tables import ProcessConfig
+from stokerd.processes.settings import OF_A_RUN
 
 
 def test_the_request_the_table_and_the_keyword_arguments_have_the_same_keys():
@@ -19,6 +21,11 @@ def test_the_request_the_table_and_the_keyword_arguments_have_the_same_keys():
     assert keys < set(StartProcess.__struct_fields__)
     assert keys < set(ProcessConfig.__struct_fields__)
     assert keys == set(get_type_hints(KeepingOptions))
+
+
+def test_every_key_is_taken_on_while_it_runs_or_by_a_new_start():
+    assert set(OF_A_RUN) | (KEPT_LIVE - {"autostart"}) == set(processes.KEYS)
+    assert not set(OF_A_RUN) & KEPT_LIVE
 
 
 def test_every_resource_limit_is_one_that_the_standard_library_knows():
