@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
+import os
 import shutil
 import signal
 import sys
@@ -70,6 +72,14 @@ def measured(name: str, run: Run) -> figures.Report:
     return figures.Report(name, section.TITLE, about, measures, run.left_out)
 
 
+def as_installed() -> None:
+    """Have our bytecode at hand, as pip leaves what it installs; a checkout may never have been allowed to keep it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for package in ("stoker", "stokerd", "benchmarks"):
+        for folder in import_module(package).__path__:
+            compileall.compile_dir(folder, quiet=2)
+
+
 def everything(options: argparse.Namespace) -> list[figures.Report]:
     """All sections that were asked for; nothing of it is left when this returns."""
     scratch = Path(tempfile.mkdtemp(prefix="stk-"))  # short: sockets are made in it
@@ -91,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parser().parse_args(argv)
     print(f"environments of peers are kept in {cache_directory()}", file=sys.stderr)
+    as_installed()
     reports = everything(options)
     if options.json:
         print(json.dumps([report.as_json() for report in reports], indent=1))

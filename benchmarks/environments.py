@@ -70,4 +70,4 @@ def variables(python: str, more: Mapping[str, str]) -> dict[str, str]:
     """The environment variables of a peer's process."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("STOKER_", "PYTHON"))}
     path = f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), **more}

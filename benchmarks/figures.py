@@ -131,8 +131,8 @@ def told(figure: float | None, unit: str) -> str:
 def digits(number: float) -> str:
     """Three significant ones, and no exponent."""
     size = abs(number)
-    if size >= 100:
+    if size >= 99.95:
         return f"{number:,.0f}"
-    if size >= 10:
+    if size >= 9.995:
         return f"{number:.1f}"
     return f"{number:.2f}" if size >= 0.01 or size < 1e-4 else f"{number:.1g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ def facts() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "memory_gib": round(psutil.virtual_memory().total / (1 << 30), 1),
+        "disk": filesystem(Path(tempfile.gettempdir())),
         "kernel": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
         "libraries": {name: metadata.version(name) for name in ("stoker", "pyzmq", "msgpack", "numpy") if _has(name)},
@@ -31,6 +33,13 @@ def _has(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def filesystem(folder: Path) -> str:
+    """The kind of what holds this directory, and with it what is durable."""
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    holding = [(len(where), kind) for where, kind in mounts if folder.resolve().is_relative_to(where)]
+    return max(holding, default=(0, "unknown"))[1]
 
 
 def _processor() -> str:

@@ -18,7 +18,7 @@ from benchmarks.failure import NOTHING
 from benchmarks.figures import Measure, Report, digits, told
 from benchmarks.sections import NAMES
 from benchmarks.targets import TARGETS
-from benchmarks.text import ours
+from benchmarks.text import ours, times_as_good
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -60,9 +60,11 @@ def machine(reports: Mapping[str, Report]) -> str:
     dates = sorted({fact["date"] for fact in facts.values()})
     quick = [title for title, fact in facts.items() if fact["quick"]]
     busy = {title: fact["others_percent_of_core"] for title, fact in facts.items()}
-    loud = [f"{title} ({digits(share)} % of a core)" for title, share in busy.items() if share > QUIET]
+    loud = [title for title, share in busy.items() if share > QUIET]
     named = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
-    size = f"{about['cores']} cores ({about['processor']}), {about['memory_gib']} GiB, {about['kernel']}"
+    size = (
+        f"{about['cores']} cores ({about['processor']}), {about['memory_gib']} GiB, {about['disk']}, {about['kernel']}"
+    )
     lines = [
         f"- Machine: {size}, Python {about['python']}. Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.",
         f"- Versions: {named}.",
@@ -70,7 +72,9 @@ def machine(reports: Mapping[str, Report]) -> str:
     if quick:
         lines.append(f"- Measured with `--quick`, so take the magnitudes only: {', '.join(quick)}.")
     if loud:
-        lines.append(f"- The machine had other work to do just before: {', '.join(loud)}.")
+        before = "every section" if len(loud) == len(facts) else ", ".join(loud)
+        text = f"it used up to {digits(max(busy.values()))} % of a core just before {before}"
+        lines.append(f"- **The machine had other work to do, so these figures say little**: {text}.")
     return "\n".join(lines)
 
 
@@ -107,7 +111,8 @@ def tables(group: str, measures: Sequence[Measure]) -> list[str]:
     if group:
         names = [measure.name.removeprefix(f"{group}, ") for measure in measures]
         return [f"**{group.capitalize()}**, {measures[0].unit}", matrix(names, measures)]
-    return [f"**{measure.name[0].upper()}{measure.name[1:]}**\n\n{table(measure)}" for measure in measures]
+    told_of = [measure for measure in measures if any(map(measure.figures, measure.blocks)) or measure.failed]
+    return [f"**{measure.name[0].upper()}{measure.name[1:]}**\n\n{table(measure)}" for measure in told_of]
 
 
 def matrix(names: Sequence[str], measures: Sequence[Measure]) -> str:
@@ -124,31 +129,21 @@ def plain(figure: float | None) -> str:
 
 
 def table(measure: Measure) -> str:
-    """One measure: ratio first, then the figure and its spread."""
-    own = ours(measure)
-    others = [peer for peer in measure.blocks if not peer.startswith(("Stoker", "floor"))]
-    ratio_too = own is not None and bool(
-        others or len([peer for peer in measure.blocks if peer.startswith("Stoker")]) > 1
-    )
-    lines = [
-        [
-            "",
-            *(["Stoker is"] if ratio_too else []),
-            "median",
-            "lowest",
-            "highest",
-            *(["blocks of"] if measure.sizes else []),
-        ]
-    ]
-    for peer in measure.blocks:
-        found = measure.figures(peer)
-        ratio = None if own in (None, peer) or peer.startswith("floor") else measure.times_as_good(str(own), peer)
-        times = [f"× {digits(ratio)}" if ratio is not None else ""] if ratio_too else []
-        ends = [told(end, measure.unit) for end in (min(found), max(found))] if found else ["–", "–"]
-        size = [f"{measure.sizes[peer]:,}" if peer in measure.sizes else ""] if measure.sizes else []
-        lines.append([peer, *times, told(measure.median(peer), measure.unit), *ends, *size])
+    """One measure: ratio first, then the figure and its spread; columns that would be empty are left out."""
+    own, several = ours(measure), any(len(measure.figures(peer)) > 1 for peer in measure.blocks)
+    cells = {"": list(measure.blocks)}
+    if own is not None and len([peer for peer in measure.blocks if not peer.startswith("floor")]) > 1:
+        cells["Stoker is"] = [times_as_good(measure, own, peer) for peer in measure.blocks]
+    cells["median"] = [told(measure.median(peer), measure.unit) for peer in measure.blocks]
+    if several:
+        for name, end in (("lowest", min), ("highest", max)):
+            ends = [end(measure.figures(peer), default=None) for peer in measure.blocks]
+            cells[name] = [told(figure, measure.unit) for figure in ends]
+    if measure.sizes:
+        cells["blocks of"] = [f"{measure.sizes[peer]:,}" if peer in measure.sizes else "" for peer in measure.blocks]
     broken = [f"{peer}: {why}" for peer, why in measure.failed.items() if why != NOTHING]
-    return rows(lines) + (f"\n\nFailed: {'; '.join(broken)}." if broken else "")
+    lines = rows([list(cells), *zip(*cells.values(), strict=True)])
+    return lines + (f"\n\nFailed: {'; '.join(broken)}." if broken else "")
 
 
 def render(reports: Mapping[str, Report], pictures: Iterable[str]) -> str:

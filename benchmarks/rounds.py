@@ -13,6 +13,9 @@ from benchmarks.guest import Guest
 LIMIT = 180.0
 """Seconds for one block with the search for its size; a guest's single answers have a shorter one."""
 
+TRIES, GROWTH = 8, 10.0
+"""How often a size is tried, and how many times the last one at most."""
+
 Block = Callable[[], dict[str, float]]
 """Measures once; its figures by name."""
 
@@ -89,10 +92,16 @@ class Sized:
         return figures
 
     def _fitting(self) -> int:
+        # step by step: what a peer does with few says little of many, where it warms up or makes larger batches
         size = self._first
-        while (seconds := self._guest.ask(self._measure, size)["seconds"]) < self._seconds / 4 and size < self._most:
-            size = min(self._most, size * 5)
-        return max(self._first, min(self._most, int(size * self._seconds / seconds)))
+        self._guest.ask(self._measure, size)  # the first of its kind may start workers, or import
+        for _ in range(TRIES):
+            seconds = self._guest.ask(self._measure, size)["seconds"]
+            fitting = max(self._first, min(self._most, int(size * min(GROWTH, self._seconds / seconds))))
+            if seconds >= self._seconds / 2 or fitting <= size:
+                return fitting
+            size = fitting
+        return size
 
 
 def sized(guests: Iterable[Guest], measure: str, first: int, most: int, seconds: float) -> dict[str, Block]:

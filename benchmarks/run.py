@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
     rounds: int = 5
     """Of blocks in turn."""
-    seconds: float = 1.0
+    seconds: float = 0.8
     """That a block may take; the sizes are what fits, up to these:"""
     trips: int = 300
     storm: int = 20_000

@@ -22,20 +22,24 @@ def ours(measure: Measure) -> str | None:
     return DIRECT if DIRECT in names else next(iter(names), None)
 
 
+def times_as_good(measure: Measure, own: str | None, peer: str) -> str:
+    """The ratio, where there is somebody to be held against."""
+    if own is None or peer == own or not measure.better or peer.startswith("floor"):
+        return ""
+    ratio = measure.times_as_good(own, peer)
+    return "" if ratio is None else f"× {digits(ratio)}"
+
+
 def table(measure: Measure) -> list[str]:
     """A measure."""
     lines, own = [f"  {measure.name}"], ours(measure)
     for peer in measure.blocks:
         found = measure.figures(peer)
-        ratio = (
-            measure.times_as_good(own, peer)
-            if own and measure.better and peer != own and not peer.startswith("floor")
-            else None
-        )
-        times = f"× {digits(ratio)}" if ratio is not None else ""
         spread = f"{told(min(found), measure.unit)} .. {told(max(found), measure.unit)}" if len(found) > 1 else ""
         size = f"blocks of {measure.sizes[peer]:,}" if peer in measure.sizes else ""
-        lines.append(f"    {times:>9}  {peer:<36} {told(measure.median(peer), measure.unit):>12}  {spread:<28} {size}")
-    missing = [(peer, why) for peer, why in measure.failed.items() if peer not in measure.blocks]
-    lines += [f"    {'':>9}  {peer:<36} {why}" for peer, why in missing if why != NOTHING]
-    return lines
+        median = told(measure.median(peer), measure.unit)
+        lines.append(
+            f"    {times_as_good(measure, own, peer):>9}  {peer:<36} {median:>12}  {spread:<28} {size}".rstrip()
+        )
+    missing = [(peer, why) for peer, why in measure.failed.items() if peer not in measure.blocks and why != NOTHING]
+    return lines + [f"    {'':>9}  {peer:<36} {why}" for peer, why in missing]

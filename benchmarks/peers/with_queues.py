@@ -48,9 +48,7 @@ class Celery(OnRedis):
         return self._tasks[function].delay(x)
 
     def result(self, handle: Any) -> Any:
-        value = handle.get(timeout=RESULT_DEADLINE)
-        handle.forget()
-        return value
+        return handle.get(timeout=RESULT_DEADLINE)
 
     def map(self, count: int) -> list[Any]:
         parts = self._app.cube.chunks(((x,) for x in range(count)), max(1, count // (4 * WORKERS))).apply_async()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks import figures, machine, page, rounds
@@ -48,6 +49,24 @@ def test_a_block_that_hangs_is_given_up_and_the_others_go_on(monkeypatch: pytest
     measure = in_turn(blocks, 2).measure("each", "some", "s")
     assert measure.failed == {"hangs": "took longer than 0.05 s"}
     assert measure.figures("good") == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("per_second", "size"),
+    [(10_000.0, 20_000), (1e9, 1_000_000), (1.0, 100)],
+    ids=["what fits", "all of it", "the first"],
+)
+def test_a_block_has_the_size_that_fits_in_its_time_once_its_peer_is_warm(per_second: float, size: int) -> None:
+    class WarmsUp:
+        """Has its full rate from 10,000 on."""
+
+        def ask(self, measure: str, size: int) -> dict[str, Any]:
+            assert measure == "map"
+            return {"seconds": size / per_second * max(1.0, 10_000 / size) ** 0.5, "figures": {"rate": per_second}}
+
+    block = rounds.Sized(WarmsUp(), "map", 100, 1_000_000, 2.0)
+    assert block() == {"rate": per_second}
+    assert size / 2 <= block.size <= size
 
 
 def test_a_limit_within_a_limit_leaves_the_outer_one_in_force() -> None:
