@@ -93,7 +93,8 @@ def everything(options: argparse.Namespace) -> list[figures.Report]:
                 figures.write(reports[-1], keep)
     finally:
         end_marked(scratch)
-        shutil.rmtree(scratch, ignore_errors=True)
+        for left in (scratch, *Path("/dev/shm").glob(f"{scratch.name}-*")):  # noqa: S108 - by the run's own name
+            shutil.rmtree(left, ignore_errors=True)
     return reports
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.peer import IN_FLIGHT, WORKERS, Peer
 from benchmarks.peers.tasks import cube
 from benchmarks.peers.with_stdlib import Executor
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it has the run's own name
 
 
 class Loky(Executor):
@@ -78,6 +82,9 @@ class Joblib(Peer):
     """joblib has no submit: a job is one ``Parallel`` call, and a storm is one of so many delayed calls."""
 
     def start(self) -> None:
+        # it leaves its mapped arrays in memory's file system when it is ended by force: there they are found
+        if MEMORY.is_dir():
+            os.environ["JOBLIB_TEMP_FOLDER"] = str(MEMORY / "-".join(self.scratch.parts[-2:]))
         from joblib import Parallel, delayed
 
         self._delayed = delayed
