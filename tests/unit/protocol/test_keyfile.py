@@ -20,7 +20,7 @@ PUBLIC, SECRET = (part.decode() for part in zmq.curve_keypair())
 
 
 @pytest.mark.parametrize("role", [None, *Role])
-@pytest.mark.parametrize("secret", ["", SECRET])
+@pytest.mark.parametrize("secret", ["", SECRET], ids=["public", "secret"])
 def test_what_is_written_is_read(role, secret):
     key = KeyFile(PUBLIC, secret, role)
     assert keyfile.parse(keyfile.form(key, name="me"), what="it") == key
@@ -45,6 +45,7 @@ def test_the_files_are_those_of_zeromqs_own_tools(tmp_path):
         f'curve\n    public-key = "{PUBLIC}"\n    secret-key = "no"\n',
         f'metadata\n    role = "king"\ncurve\n    public-key = "{PUBLIC}"\n',
     ],
+    ids=range(7),
 )
 def test_what_is_no_key_is_refused_and_not_quoted(text):
     with pytest.raises(BadKey) as caught:
