@@ -45,6 +45,16 @@ def start_daemon(short_path: Path) -> Iterator[StartDaemon]:
     assert not failures, failures
 
 
+@pytest.fixture(scope="module")
+def module_daemon() -> Iterator[RunningDaemon]:
+    """A daemon with two workers for all tests of a module: what one leaves in it, the next one finds."""
+    path = Path(tempfile.mkdtemp(prefix="stk-"))
+    running = RunningDaemon(path / "d", config="[pool.default]\nworkers = 2\n")
+    yield running
+    running.close()
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @pytest.fixture
 def daemon(start_daemon: StartDaemon) -> RunningDaemon:
     """A daemon with two workers."""

@@ -14,15 +14,29 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stoker.comeback import ABSENT
 from stoker.connection import Connection
-from stoker.errors import ConnectionClosed, InternalError, MalformedMessage, QueueFull, StokerError, UnknownFunction
-from stoker.functions import Packed
+from stoker.errors import (
+    ConnectionClosed,
+    ConnectionFailed,
+    InternalError,
+    MalformedMessage,
+    NoSharedMemory,
+    QueueFull,
+    ResultNotPackable,
+    StokerError,
+    UnknownFunction,
+    UnknownSegment,
+)
+from stoker.functions import Packed, pack_value
 from stoker.job import Held, Job
 from stoker.protocol.codec import Frame
 from stoker.session import Exchange
+
+if TYPE_CHECKING:
+    from stoker.sharing import Parcel, Sharing
 
 MAX_JOBS = 256
 """Jobs in one batch: past this, the cost of a message is no longer seen in the cost of a job."""
@@ -31,7 +45,11 @@ MAX_BYTES = 256 * 1024
 """Bytes of arguments in one batch."""
 
 LARGE = 64 * 1024
-"""Bytes from which a value is kept as a view of what arrived, rather than as a copy."""
+"""Bytes from which a value is kept as a view of what arrived, rather than as a copy; and lies in shared memory."""
+
+_OWN_DATA = frozenset(
+    ("ttl", "durable", "key", "retries", "on_crash", "delay", "at", "after")  # what may be needed again, or much later
+)
 
 _ERROR_BIT = 1 << 31
 
@@ -49,7 +67,7 @@ class Template:
         block: where the queue is full, send it again when there is room.
     """
 
-    __slots__ = ("alone", "block", "early", "job", "on_settled", "options", "packed", "shape")
+    __slots__ = ("alone", "block", "early", "job", "on_settled", "options", "packed", "shape", "shares")
 
     def __init__(
         self,
@@ -65,6 +83,8 @@ class Template:
         self.block = block
         self.alone = "key" in (options or {})
         """Each job leaves by itself: a key is one job's."""
+        self.shares = _OWN_DATA.isdisjoint(options or ())
+        """What its jobs are called with may lie in memory that is theirs until they end, and no longer."""
         self.packed = packed
         self.shape = shape
         self.options = {"name": packed.name, **(options or {})}
@@ -72,9 +92,11 @@ class Template:
         self.job = job
         self.on_settled = on_settled
 
-    def params(self, lengths: bytes) -> dict[str, Any]:
-        """The parameters of the submit that sends jobs with arguments of these lengths."""
-        work = {"function": self.packed.function, "shape": self.shape, "lengths": lengths}
+    def params(self, lengths: bytes, segment: int | None = None) -> dict[str, Any]:
+        """The parameters of the submit that sends jobs with arguments of these lengths; they may lie in a segment."""
+        work: dict[str, Any] = {"function": self.packed.function, "shape": self.shape, "lengths": lengths}
+        if segment is not None:
+            work["segment"] = segment
         params: dict[str, Any] = {"jobs": [{"pickle": work, **self.options}], "stream": True}
         if self.early:
             params["wait"] = 0
@@ -90,6 +112,7 @@ class Batch:
     __slots__ = (
         "_attended",
         "_lengths",
+        "_parcel",
         "_pickles",
         "_resent",
         "first_id",
@@ -112,12 +135,15 @@ class Batch:
         self.opened = time.monotonic()
         self.sent: list[None] = []
         self._pickles: list[bytes] = []
+        self._parcel: Parcel | None = None
         self._lengths = array("I")
         self._resent = False
         self._attended = False
 
-    def add(self, pickled: bytes) -> Job:
-        """One more job."""
+    def add(self, pickled: bytes | Parcel) -> Job:
+        """One more job; one whose data lie in shared memory travels alone."""
+        if not isinstance(pickled, bytes):
+            self._parcel, pickled = pickled, pickled.head
         job = self.template.job(self, len(self.jobs))
         self.jobs.append(job)
         self._pickles.append(pickled)
@@ -128,7 +154,7 @@ class Batch:
     @property
     def full(self) -> bool:
         """True when it should leave."""
-        return len(self.jobs) >= MAX_JOBS or self.size >= MAX_BYTES or self.template.alone
+        return len(self.jobs) >= MAX_JOBS or self.size >= MAX_BYTES or self.template.alone or self._parcel is not None
 
     def post(self) -> None:
         """Hand it over to the daemon."""
@@ -139,8 +165,18 @@ class Batch:
             outbox.upload(template.packed)
             if len(self._pickles) > 1:
                 self._pickles = [b"".join(self._pickles)]
-            params = template.params(_little(self._lengths).tobytes())
-            outbox.connection.send("submit", params, self._pickles, self, self.sent)
+            payload: Sequence[Frame] = self._pickles
+            segment = None
+            if self._parcel is not None:
+                outbox.connection.connect()
+                if not outbox.sharing.on:  # it is another daemon by now
+                    self._unpack(self._parcel)
+                payload = self._pickles
+            if self._parcel is not None:
+                segment = self._parcel.segment.number
+                payload = (*payload, *outbox.sharing.enclosed(self._parcel.segment))
+            params = template.params(_little(self._lengths).tobytes(), segment)
+            outbox.connection.send("submit", params, payload, self, self.sent)
         finally:
             if not self.sent:
                 self._release()
@@ -170,8 +206,12 @@ class Batch:
             self.first_id = result["id"] - first
             jobs = self.jobs[first : first + count]
             error = result.get("error")
-            if error is None:
+            if "segment" in result:
+                self._unload(jobs[0], result["segment"], payload)
+            elif error is None:
                 _deal(jobs, result["lengths"], payload[0])
+                if len(payload[0]) >= LARGE:
+                    self.outbox.is_large(self.template)
             else:
                 for job in jobs:
                     job.settled = (Held.VERDICT, error)
@@ -179,6 +219,21 @@ class Batch:
             raise MalformedMessage(f"the daemon sent results that make no sense: {why!r}") from why
         self.settled = True
         self._report(jobs)
+
+    def _unload(self, job: Job, segment: int, payload: Sequence[Frame]) -> None:
+        """The value of a job lies in shared memory."""
+        if job.settled is not None:
+            return  # told twice
+        sharing = self.outbox.sharing
+        try:
+            job.settled = (Held.PARCEL, sharing.arrived(segment, payload))
+        except (OSError, KeyError) as why:
+            error = ResultNotPackable(
+                f"the job's value lies in shared memory that can't be had here: {why}",
+                hint="are there descriptors and address space left? see `ulimit -a`",
+            )
+            job.settled = (Held.LOST, error)
+        sharing.handed_over(segment)
 
     def finish(self, result: dict[str, Any], payload: Sequence[Frame]) -> None:
         """The last results."""
@@ -201,6 +256,8 @@ class Batch:
                 self.outbox.await_room(self)
                 self.outbox.await_room(second)
                 return
+        if self._parcel is not None and self._travels_otherwise(error, self._parcel):
+            return
         if isinstance(error, UnknownFunction):
             error = self.outbox.refusal(self.template.packed) or error
         self._close(lambda: type(error)(error.message, hint=error.hint, data=error.data))
@@ -208,6 +265,28 @@ class Batch:
     def outlives(self, error: StokerError) -> bool:
         """Whether its jobs go on after this error: they are on disk, and the daemon went away."""
         return self.first_id is not None and self.template.options.get("durable") is True and isinstance(error, ABSENT)
+
+    def _travels_otherwise(self, error: StokerError, parcel: Parcel) -> bool:
+        """What the daemon would not take from shared memory is sent again; False where that is not why it refused."""
+        sharing = self.outbox.sharing
+        if isinstance(error, UnknownSegment) and not self._resent:
+            self._resent = True
+            sharing.untell(parcel.segment)
+        elif isinstance(error, NoSharedMemory | UnknownSegment):
+            sharing.pause(parcel.segment)
+            self._unpack(parcel)
+        else:
+            if not isinstance(error, ConnectionFailed):
+                parcel.segment.free()  # nobody else has it
+            return False
+        self.outbox.repost(self)
+        return True
+
+    def _unpack(self, parcel: Parcel) -> None:
+        """Go by the socket after all."""
+        pickled = parcel.unpacked()
+        self._parcel, self._pickles, self._lengths = None, [pickled], array("I", (len(pickled),))
+        self.size = len(pickled)
 
     def _split(self) -> Batch:
         """Give the second half of its jobs to a batch of their own: together they are more than a queue ever holds."""
@@ -234,6 +313,7 @@ class Batch:
         # the jobs know their batch: let go of them, or only the garbage collector could
         self.jobs = []
         self._pickles = []
+        self._parcel = None
 
     def _report(self, jobs: Sequence[Job]) -> None:
         if self.template.on_settled is not None:
@@ -288,9 +368,39 @@ class Outbox:
         self._open: Batch | None = None
         self._refused: deque[_Seeking] = deque()
         self._uploaded: dict[str, tuple[int, Exchange]] = {}
+        self._sharing: Sharing | None = None
         connection.gathered = self
 
-    def submit(self, template: Template, pickled: bytes) -> Job:
+    @property
+    def sharing(self) -> Sharing:
+        """Its part in shared memory."""
+        if self._sharing is None:
+            from stoker.sharing import Sharing
+
+            self._sharing = Sharing(self.connection)
+        return self._sharing
+
+    def pack(self, template: Template, value: object) -> bytes | Parcel:
+        """What a job is called with, ready for :meth:`submit`.
+
+        Raises:
+            CannotPack: it cannot be pickled.
+        """
+        sharing = self._sharing
+        if sharing is not None and template.shares and sharing.on:
+            return sharing.pack(value)
+        packed = pack_value(value)
+        if len(packed) >= LARGE:
+            with self.connection.lock:
+                self.is_large(template)
+        return packed
+
+    def is_large(self, template: Template) -> None:
+        """Something large has travelled with a message. Called with the connection's lock held."""
+        if template.shares and self.connection.direct:
+            self.sharing.want()
+
+    def submit(self, template: Template, pickled: bytes | Parcel) -> Job:
         """Send a job, now or with others soon.
 
         Raises:
@@ -300,7 +410,7 @@ class Outbox:
             self._stand_in_line()
         with self.connection.lock:
             batch = self._open
-            if batch is not None and (batch.template is not template or batch.sent):
+            if batch is not None and (batch.template is not template or batch.sent or not isinstance(pickled, bytes)):
                 self.flush()
                 batch = None
             if batch is None:
@@ -310,7 +420,7 @@ class Outbox:
                 self.flush()
             return job
 
-    def _begin(self, template: Template, pickled: bytes) -> Job:
+    def _begin(self, template: Template, pickled: bytes | Parcel) -> Job:
         batch = Batch(self, template)
         job = batch.add(pickled)
         self._open = batch
@@ -405,8 +515,15 @@ class Outbox:
         _, upload = self._uploaded.get(packed.function, (0, None))
         return upload.error if upload is not None else None
 
+    def let_go(self) -> None:
+        """The connection is closed: no memory is shared any more, but for what has views."""
+        if self._sharing is not None:
+            self._sharing.drop()
+
     def drop(self) -> None:
         """In a forked child: what was gathered is the parent's to send."""
+        if self._sharing is not None:
+            self._sharing.drop()
         batch, self._open = self._open, None
         if batch is not None:
             batch.fail(ConnectionClosed("this job belongs to the parent process", hint="submit it again in this one"))

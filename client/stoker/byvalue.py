@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import types
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
@@ -27,12 +28,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({types.CodeType: _reduce_code})
 
 
-def dumps(value: object, protocol: int) -> bytes:
+def dumps(value: object, protocol: int, buffer_callback: Callable[[Any], object] | None = None) -> bytes:
     """The pickle of ``value``; what only this program can import goes by value.
+
+    Args:
+        value: anything.
+        protocol: of the pickle.
+        buffer_callback: as :func:`pickle.dumps` has it.
 
     Raises:
         Exception: whatever pickling raises.
     """
     file = io.BytesIO()
-    Pickler(file, protocol).dump(value)
+    Pickler(file, protocol, buffer_callback).dump(value)
     return file.getvalue()

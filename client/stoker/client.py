@@ -126,6 +126,7 @@ class Client(Submitter, DaemonCalls, LoadCalls, JobCalls):
     def close(self) -> None:
         """Let the daemon know and hang up. Jobs without an answer fail here, and go on there."""
         self.connection.close()
+        self.outbox.let_go()
 
     def __enter__(self) -> Self:
         return self

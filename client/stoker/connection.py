@@ -627,6 +627,14 @@ class Connection:
         """Whether its link is the direct channel, at present."""
         return self._link is not None and not self._link.edgy
 
+    def pass_descriptors(self) -> bool:
+        """Be ready for descriptors beside messages; False where the link can't pass any. Called with the lock held."""
+        link = self._link
+        if not isinstance(link, local.DirectLink):
+            return False
+        link.pass_descriptors()
+        return True
+
     def see_off(self) -> None:
         """See to it that what was handed in reaches the daemon, though nobody waits for it any more."""
         self.progress()

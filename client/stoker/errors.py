@@ -294,6 +294,18 @@ class UnknownFunction(Busy):
     code = "unknown-function"
 
 
+class NoSharedMemory(Busy):
+    """As much memory is shared as may be: large data goes by the socket. Clients do that by themselves."""
+
+    code = "no-shared-memory"
+
+
+class UnknownSegment(Busy):
+    """The daemon does not have the segment of shared memory that is named; clients pass it again by themselves."""
+
+    code = "unknown-segment"
+
+
 class ShuttingDown(Busy):
     """The daemon is stopping and takes no new work."""
 

@@ -34,6 +34,7 @@ from stoker.lending import in_worker
 
 if TYPE_CHECKING:
     from stoker.batch import Template
+    from stoker.sharing import Parcel
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ class Executor(BaseExecutor):
         _check(max_workers, pool, initializer, max_tasks_per_child)
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        self._waiting: deque[tuple[Future[Any], Template, bytes]] = deque()
+        self._waiting: deque[tuple[Future[Any], Template, bytes | Parcel]] = deque()
         self._running: dict[Future[Any], Task] = {}
         self._shut = False
         self._echo = echo
@@ -292,7 +293,7 @@ class Executor(BaseExecutor):
         future: Future[Any] = Future()
         try:
             template = self._template(fn, shape)
-            pickled = pack_value(value)
+            pickled = self._client.outbox.pack(template, value)
         except StokerError as why:
             future.set_running_or_notify_cancel()
             future.set_exception(caused(why))

@@ -19,12 +19,17 @@ import types
 import weakref
 from collections.abc import Callable, Iterator
 from operator import is_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stoker.errors import CannotPack
 
 PROTOCOL = 5
 """The pickle protocol of arguments and functions: 5, which every supported Python has."""
+
+DEPTH = 4
+"""Levels of arguments that are searched for large bytes: (args, kwargs), an argument, a chunk, an item."""
+
+T = TypeVar("T")
 
 _STEADY = (int, float, complex, str, bytes, bool, type(None), type(...), types.CodeType, types.ModuleType)
 
@@ -117,6 +122,23 @@ def pack_value(value: object) -> bytes:
     return _cloudpickle(value, "the arguments")
 
 
+def flatten_value(value: object) -> tuple[bytes, list[memoryview]]:
+    """As :func:`pack_value`, with large buffers beside the pickle and not in it.
+
+    Raises:
+        CannotPack: as there.
+    """
+    from stoker.protocol import segments
+
+    try:
+        stream, buffers = segments.flatten(value, DEPTH)
+        if b"_main__" not in stream:
+            return stream, buffers
+    except Exception:  # noqa: S110 - as there
+        pass
+    return _by_cloudpickle("the arguments", lambda dumps: segments.flatten(value, DEPTH, dumps))
+
+
 def by_name(function: Any) -> str | None:
     """``module:qualname`` where a worker that imports it gets this object; else None."""
     module_name = getattr(function, "__module__", None)
@@ -190,6 +212,10 @@ def _by_value(function: Callable[..., Any], name: str) -> Packed:
 
 
 def _cloudpickle(value: object, what: str) -> bytes:
+    return _by_cloudpickle(what, lambda dumps: dumps(value, PROTOCOL))
+
+
+def _by_cloudpickle(what: str, pack: Callable[[Callable[..., bytes]], T]) -> T:
     import cloudpickle
 
     from stoker.byvalue import dumps
@@ -198,13 +224,12 @@ def _cloudpickle(value: object, what: str) -> bytes:
         if not found_again and module.__name__ in sys.modules:
             cloudpickle.register_pickle_by_value(module)
     try:
-        packed = dumps(value, PROTOCOL)
+        return pack(dumps)
     except Exception as why:  # any __reduce__ may raise anything
         raise CannotPack(
             f"{what} cannot be pickled: {why}",
             hint="open files, sockets, locks and the like do not travel: create them inside the function",
         ) from why
-    return packed
 
 
 def _same(before: tuple[object, ...], now: tuple[object, ...] | None) -> bool:

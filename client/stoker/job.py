@@ -7,7 +7,7 @@ known by its id, and the daemon keeps its result until it is asked for.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Held(IntEnum):
     """What a settled job holds."""
 
+    PARCEL = 0
+    """The value lies in shared memory."""
     PICKLED = 1
     """The pickled value."""
     ERROR = 2
@@ -257,7 +259,9 @@ def _of_info(job: dict[str, Any], payload: Any) -> Outcome:
 def _unpack(outcome: Outcome) -> Outcome:
     kind, held = outcome
     if kind is Held.PICKLED:
-        return _unpickle(held)
+        return _unpickle(pickle.loads, held)
+    if kind is Held.PARCEL:
+        return _unpickle(type(held).load, held)
     if kind is Held.LOST:
         return Held.RAISED, held
     from stoker.remote import rebuild
@@ -265,9 +269,9 @@ def _unpack(outcome: Outcome) -> Outcome:
     return Held.RAISED, rebuild(unpack(held) if kind is Held.ERROR else held)
 
 
-def _unpickle(held: Frame) -> Outcome:
+def _unpickle(load: Callable[[Any], Any], held: Any) -> Outcome:
     try:
-        return Held.VALUE, pickle.loads(held)  # noqa: S301 - it comes from this user's own worker
+        return Held.VALUE, load(held)  # it comes from this user's own worker
     except Exception as why:
         error = ResultNotPackable(
             f"the job's value arrived and cannot be unpickled here: {type(why).__name__}: {why}",

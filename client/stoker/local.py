@@ -10,8 +10,10 @@ which no signal handler runs, and the rest can be done twice.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import itertools
+import operator
 import os
 import select
 import socket
@@ -22,7 +24,17 @@ from collections.abc import Sequence
 from stoker.errors import ConnectionFailed, DaemonLost, NobodyListening
 from stoker.protocol.codec import Frame
 from stoker.protocol.endpoint import direct_path
-from stoker.protocol.framing import OWN, PREAMBLE, Intake, Unfit, enclose, pair, single
+from stoker.protocol.framing import (
+    OWN,
+    PREAMBLE,
+    Descriptor,
+    Intake,
+    Unfit,
+    enclose,
+    pair,
+    single,
+    without_descriptors,
+)
 from stoker.refusal import lost, of_refusal
 
 LINGER = 500
@@ -32,16 +44,20 @@ SEND_BUFFER = 1 << 20
 PIECES = 64
 """Pieces handed to the kernel in one call; it takes 1024."""
 
+PASSED = 64
+"""Descriptors that are received in one call, at most."""
+
+_BESIDE = socket.CMSG_SPACE(4 * PASSED)
 _QUIET = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
 
 
 class _Parcel:
     """A message that is on its way out: ``moved`` is how many bytes of it have left, send by send."""
 
-    __slots__ = ("moved", "pieces", "size")
+    __slots__ = ("descriptors", "moved", "pieces", "size")
 
-    def __init__(self, pieces: list[Frame]) -> None:
-        self.pieces = pieces
+    def __init__(self, pieces: list[Frame], descriptors: Sequence[int] = ()) -> None:
+        self.pieces, self.descriptors = pieces, descriptors
         self.size = sum(map(len, pieces))
         self.moved: list[int] = []
 
@@ -56,6 +72,12 @@ class _Parcel:
                 rest.append(memoryview(piece)[skip:])
             skip = max(skip - len(piece), 0)
         return rest[:PIECES]
+
+    def beside(self) -> Sequence[tuple[int, int, array.array[int]]]:
+        """What leaves with the first of its bytes."""
+        if not self.descriptors or any(self.moved):
+            return ()
+        return ((socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", self.descriptors)),)
 
 
 def reach(url: str, timeout: float) -> DirectLink:
@@ -102,6 +124,8 @@ class DirectLink:
         self._socket = connected
         self._send, self._recv = connected.send, connected.recv
         self._intake = Intake()
+        self._passed: list[tuple[int, list[tuple[int, int, bytes]], int, object]] = []
+        """What ``recvmsg_into`` returned, read by read, where descriptors are passed."""
         self._got: list[bytes] = []
         """What was read while nothing was kept: most often a message."""
         self._out: deque[_Parcel] = deque((_Parcel([PREAMBLE]),))
@@ -124,11 +148,15 @@ class DirectLink:
             frames: the message, delimiter first.
             sent: gets an element in the same step.
         """
-        parcel = _Parcel(enclose(frames[1:]))
+        if isinstance(frames[-1], Descriptor):
+            frames, fds = without_descriptors(frames)
+            parcel = _Parcel(enclose(frames[1:], len(fds)), fds)
+        else:
+            parcel = _Parcel(enclose(frames[1:]))
         out = self._out
         waiting = bool(out)
         deque(itertools.chain(map(out.append, (parcel,)), map(sent.append, (None,))), 0)
-        if waiting or len(parcel.pieces) > 1:
+        if waiting or len(parcel.pieces) > 1 or parcel.descriptors:
             self.flush()
             return
         moved = parcel.moved
@@ -146,7 +174,7 @@ class DirectLink:
         try:
             while self._out:
                 parcel = self._out[0]
-                parcel.moved.extend(map(self._socket.sendmsg, (parcel.left(),), ((),), (_QUIET,)))
+                parcel.moved.extend(map(self._socket.sendmsg, (parcel.left(),), (parcel.beside(),), (_QUIET,)))
                 if not self._tidy():
                     return
         except OSError as why:
@@ -194,7 +222,7 @@ class DirectLink:
         Raises:
             MalformedMessage: what came is not one.
         """
-        if self._intake.idle:
+        if self._intake.idle and (self._got or self._intake.descriptors is None):
             if not self._got and not (self._readable and self._get()):
                 return None
             frame = single(self._got[0])
@@ -216,6 +244,11 @@ class DirectLink:
                 return [b"", *frames]
             if not self._readable or not self._read():
                 return None
+
+    def pass_descriptors(self) -> None:
+        """From now on, look for descriptors beside what is read."""
+        if self._intake.descriptors is None:
+            self._intake.descriptors = []
 
     def _get(self) -> bool:
         """Read what is there while nothing is kept."""
@@ -242,13 +275,34 @@ class DirectLink:
         room = intake.room()
         arrived = intake.arrived
         try:
-            arrived.extend(map(self._socket.recv_into, (room,)))
+            if intake.descriptors is None:
+                arrived.extend(map(self._socket.recv_into, (room,)))
+            else:
+                self._read_beside(room, arrived)
         except OSError as why:
             return self._nothing(why)
         if arrived[-1] == 0:
             return self._nothing(None)
-        self._readable = arrived[-1] == len(room)
+        # with descriptors, a read ends where some are, and more may be there
+        self._readable = arrived[-1] == len(room) or intake.descriptors is not None
         return True
+
+    def _read_beside(self, room: memoryview, arrived: list[int]) -> None:
+        """As ``recv_into``, with the descriptors that come beside the bytes: all in one expression, see the module."""
+        told = map(self._socket.recvmsg_into, ((room,),), (_BESIDE,))
+        one, other = itertools.tee(told)
+        counts = map(arrived.append, map(operator.itemgetter(0), one))
+        deque(zip(counts, map(self._passed.append, other), strict=True), 0)
+        if not self._passed[-1][1]:
+            self._passed.pop()  # nothing came beside them
+            return
+        # All of them anew, from what was noted: it can be done twice.
+        fds = array.array("i")
+        for _, beside, _, _ in self._passed:
+            for level, kind, data in beside:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+        self._intake.descriptors = list(fds)
 
     def delivered(self) -> None:
         """The message that was received last has been dealt with."""
@@ -273,9 +327,16 @@ class DirectLink:
             if not poll.poll(left * 1000):
                 break
             self.flush()
+        self._close_unclaimed()
         self._socket.close()
+
+    def _close_unclaimed(self) -> None:
+        for fd in self._intake.unclaimed:
+            os.close(fd)
+        self._intake.descriptors = None
 
     def abandon(self) -> None:
         """In a forked child: let go of what is the parent's, whose end must be seen when the parent ends."""
+        self._close_unclaimed()
         with contextlib.suppress(OSError):
             os.close(self._socket.detach())

@@ -11,7 +11,6 @@ from typing import Any
 
 from stoker.batch import Outbox, Template
 from stoker.errors import InvalidParams, StokerError
-from stoker.functions import pack_value
 from stoker.job import Job
 from stoker.session import Exchange
 
@@ -97,7 +96,7 @@ def _refill(
         chunk = list(islice(items, size.now))
         if not chunk:
             return
-        pending.append((outbox.submit(template, pack_value(chunk)), len(chunk)))
+        pending.append((outbox.submit(template, outbox.pack(template, chunk)), len(chunk)))
 
 
 def _give_up(outbox: Outbox, pending: deque[tuple[Job, int]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stoker.batch import Outbox, Template, never_fits
 from stoker.comeback import keyed
@@ -13,6 +13,9 @@ from stoker.errors import DaemonLost, InvalidParams, MessageTooLarge, NobodyList
 from stoker.functions import Packed, Packer, pack_value
 from stoker.job import Job, KeptJob
 from stoker.protocol.codec import Frame
+
+if TYPE_CHECKING:
+    from stoker.sharing import Parcel
 
 _LARGE = 1 << 20
 _HEAD_ROOM = 1 << 16
@@ -133,7 +136,13 @@ class Submitter:
             MessageTooLarge: the arguments are larger than the daemon takes.
             ConnectionFailed: the daemon cannot be reached.
         """
-        return self._send(self.template(fn, "call"), pack_value((args, kwargs)))
+        template = self.template(fn, "call")
+        if self._detach:
+            return self._send_detached(template, pack_value((args, kwargs)))
+        packed = self.outbox.pack(template, (args, kwargs))
+        if isinstance(packed, bytes) and len(packed) >= _LARGE:
+            self._check_size(len(packed))
+        return self._stream(template, packed)
 
     def map(self, fn: Callable[[Any], Any], iterable: Iterable[Any], *, chunksize: int | None = None) -> Iterator[Any]:
         """Call ``fn`` with every item; the values in order.
@@ -207,11 +216,9 @@ class Submitter:
             self._templates[packed.function, shape] = template
         return template
 
-    def _send(self, template: Template, pickled: bytes) -> Job | KeptJob:
+    def _send_detached(self, template: Template, pickled: bytes) -> KeptJob:
         if len(pickled) >= _LARGE:
             self._check_size(len(pickled))
-        if not self._detach:
-            return self._stream(template, pickled)
         work = template.params(len(pickled).to_bytes(4, "little"))["jobs"][0]
         try:
             return self._hand_in(work, (pickled,), packed=template.packed)
@@ -219,7 +226,7 @@ class Submitter:
             self.outbox.upload_again(template.packed)
             return self._hand_in(work, (pickled,), packed=template.packed)
 
-    def _stream(self, template: Template, pickled: bytes) -> Job:
+    def _stream(self, template: Template, pickled: bytes | Parcel) -> Job:
         while True:
             try:
                 return self.outbox.submit(template, pickled)

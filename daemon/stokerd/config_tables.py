@@ -98,6 +98,8 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         kept_jobs: ended jobs whose values are kept.
         kept_result_bytes: values of ended jobs that are kept, together.
         jobs_per_request: jobs in one ``submit``.
+        shared_bytes: memory that is shared with local clients for large data, together; ``auto``: a quarter of what is
+            available when the daemon starts; 0: none.
         events: recent events that are remembered.
         session_requests: requests of one client that wait for their answer.
         function_bytes: uploaded functions of one client, together; those used longest ago are forgotten.
@@ -120,6 +122,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kept_jobs: Count = 100_000
     kept_result_bytes: Bytes = 256 << 20
     jobs_per_request: Count = 1_000_000
+    shared_bytes: Literal["auto"] | Annotated[int, Meta(ge=0, le=1 << 50, extra={"unit": "bytes"})] = "auto"
     events: Count = 1000
     session_requests: Count = 100_000
     function_bytes: Bytes = 256 << 20

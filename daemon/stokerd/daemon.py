@@ -44,6 +44,7 @@ from stokerd.control.remote import Remote
 from stokerd.control.selfcheck import SelfCheck
 from stokerd.control.server import Server
 from stokerd.control.sessions import Sessions
+from stokerd.depot import Depot, memory_to_share
 from stokerd.eventlog import EventLog
 from stokerd.forkserver.host import ForkServers
 from stokerd.headroom import raise_limit
@@ -241,6 +242,8 @@ class Daemon:
             bus=bus,
             on_closed=self._session_closed,
         )
+        shared = limits.shared_bytes
+        depot = Depot(clock, memory_to_share() if shared == "auto" else shared)
         return Supervisor(
             config=config,
             clock=clock,
@@ -249,6 +252,7 @@ class Daemon:
             journal=journal,
             sessions=sessions,
             functions=FunctionTable(limits.function_bytes),
+            depot=depot,
             pools=Pools(
                 configured.pool_settings(config),
                 clock=clock,
@@ -259,6 +263,7 @@ class Daemon:
                 kept_jobs=limits.kept_jobs,
                 tag_limits={name: tag.most for name, tag in config.tag.items()},
                 ledger=self._ledger(),
+                depot=depot,
             ),
             burners=Burners(
                 clock,
@@ -357,6 +362,8 @@ class Daemon:
             store=self._store.failing if self._store is not None else "off",
             sessions=len(self._parts.sessions),
             events=self._events.endpoint.url,
+            shared_bytes=self._parts.depot.nbytes,
+            segments=len(self._parts.depot),
         )
 
     @property
@@ -442,7 +449,10 @@ class Daemon:
     # --- sessions
 
     def _session_closed(self, session: Session) -> None:
+        session.gone = True
         self._dispatcher.session_closed(session)
+        if session.shares:
+            self._parts.depot.leave(session.id)
         self._parts.functions.session_closed(session.id)
         self._parts.shared.session_closed(session.id)
         self._parts.processes.session_closed(session.id)

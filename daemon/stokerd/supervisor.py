@@ -12,6 +12,7 @@ from stokerd.bus import Bus
 from stokerd.clock import Clock
 from stokerd.config import Config
 from stokerd.control.sessions import Sessions
+from stokerd.depot import Depot
 from stokerd.forkserver.host import ForkServers
 from stokerd.journal import Journal
 from stokerd.pool.functions import FunctionTable
@@ -71,6 +72,7 @@ class Supervisor:
     journal: Journal
     sessions: Sessions
     functions: FunctionTable
+    depot: Depot
     pools: Pools
     burners: Burners
     processes: Processes

@@ -26,6 +26,11 @@ def _families(status: Map) -> Iterator[str]:
     yield _family("stoker_up_seconds", "How long the daemon has been up.", [({}, daemon["uptime"])])
     yield _family("stoker_sessions", "Clients that are connected.", [({}, daemon["sessions"])])
     yield _family(
+        "stoker_shared_bytes",
+        "Memory that is shared with clients and workers for large data.",
+        [({}, daemon.get("shared_bytes", 0))],
+    )
+    yield _family(
         "stoker_store_failing",
         "1 where durable jobs are refused.",
         [({}, float(daemon.get("store", "") not in ("", "off")))],

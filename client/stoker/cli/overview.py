@@ -40,7 +40,7 @@ def text(status: Map, *, detailed: bool = False, colour: bool = False, now: floa
 def daemon_line(daemon: Map, *, colour: bool = False) -> str:
     """The daemon in one line."""
     state = render.state(daemon.get("state", "ready"), colour=colour)
-    sessions = daemon.get("sessions", 0)
+    sessions, shared = daemon.get("sessions", 0), daemon.get("shared_bytes", 0)
     trouble = daemon.get("store", "")
     if trouble == "off":
         store = "  nothing is durable"
@@ -48,7 +48,8 @@ def daemon_line(daemon: Map, *, colour: bool = False) -> str:
         store = f"\ndurable jobs are refused: {render.clean(trouble)}" if trouble else ""
     return (
         f"stokerd {daemon['version']}  {state}  pid {daemon['pid']}  up {spell(daemon['uptime'])}"
-        f"  {sessions} session{'s' * (sessions != 1)}  {daemon['endpoint']}{store}"
+        f"  {sessions} session{'s' * (sessions != 1)}  {f'{render.size(shared)} shared  ' * bool(shared)}"
+        f"{daemon['endpoint']}{store}"
     )
 
 

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from multiprocessing.pool import (  # type: ignore[attr-defined]
     CLOSE,
     INIT,
@@ -34,7 +35,7 @@ from stoker.default import client_at, default_client
 from stoker.errors import ConnectionFailed, NotFound
 from stoker.functions import Packed, Packer
 from stoker.job import Job
-from stoker.multiprocessing.packing import pack
+from stoker.multiprocessing.packing import pack, pack_by
 from stoker.multiprocessing.results import (
     ApplyResult,
     AsyncResult,
@@ -270,9 +271,10 @@ class Pool:
         return template
 
     def _send(self, template: Template, arguments: Any, result: AsyncResult | IMapIterator) -> None:
-        packed = pack(arguments)
+        outbox = self._client.outbox
+        packed = pack_by(partial(outbox.pack, template), arguments)
         with self._client.connection.lock:
-            job = cast("Call", self._client.outbox.submit(template, packed))
+            job = cast("Call", outbox.submit(template, packed))
             job.result_of = result
             result._add(job)  # noqa: SLF001 - the same family
 

@@ -4,8 +4,12 @@ Whoever connects sends :data:`PREAMBLE` once. Then, in both directions, a messag
 
     u64 bytes after these sixteen | u32 frames | u16 descriptors | u16 flags | u64 length of each frame | the frames
 
-little-endian, and without the empty delimiter that a ZeroMQ message begins with. Descriptors and flags are 0: they are
-the room for what is to be passed along with a message one day. Nothing is allocated for what a header only announces.
+little-endian, and without the empty delimiter that a ZeroMQ message begins with. Nothing is allocated for what a header
+only announces.
+
+Descriptors travel beside the bytes, with the first byte of their message or earlier, in order; the header says how many
+belong to it. They are passed only where both ends have agreed to (method ``share``), for a socket that is read without
+looking for them loses them. Flags are 0.
 
 Pure: bytes are read into :meth:`Intake.room` by somebody else. What an intake knows changes in single assignments, so
 that a signal handler which raises between two of its lines leaves it as it was.
@@ -13,9 +17,10 @@ that a signal handler which raises between two of its lines leaves it as it was.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from stoker.errors import MalformedMessage, MessageTooLarge, StokerError
 from stoker.protocol.codec import Frame
@@ -42,6 +47,37 @@ _UNBOUNDED = 1 << 62
 _NOTHING = memoryview(b"")
 
 
+class Descriptor(bytes):
+    """An open file that goes with a message, behind its frames: an empty frame whose content is the file.
+
+    Args:
+        fd: its number in this process; whoever sends it keeps it open until it has left.
+    """
+
+    fd: int
+
+    def __new__(cls, fd: int) -> Self:
+        """Empty, but for the file."""
+        made = super().__new__(cls)
+        made.fd = fd
+        return made
+
+    def close(self) -> None:
+        """Close it, unless that has been done."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def without_descriptors(frames: Sequence[Frame]) -> tuple[Sequence[Frame], list[int]]:
+    """The frames that are bytes, and the numbers of the descriptors behind them."""
+    fds: list[int] = []
+    while frames and isinstance(last := frames[-1], Descriptor):
+        fds.insert(0, last.fd)
+        frames = frames[:-1]
+    return frames, fds
+
+
 class Unfit(Exception):
     """A message that cannot be taken.
 
@@ -56,19 +92,20 @@ class Unfit(Exception):
         self.error, self.frames, self.fatal = error, frames, fatal
 
 
-def enclose(frames: Sequence[Frame]) -> list[Frame]:
+def enclose(frames: Sequence[Frame], descriptors: int = 0) -> list[Frame]:
     """The bytes of one message, in as few pieces as can be without copying large frames.
 
     Args:
         frames: head and payload, without a delimiter.
+        descriptors: how many travel beside it.
     """
-    if len(frames) == 1 and len(frames[0]) < LARGE:
+    if len(frames) == 1 and len(frames[0]) < LARGE and not descriptors:
         size = len(frames[0])
         return [_ONE.pack(size + 8, 1, 0, 0, size) + frames[0]]
     frames = [frame.cast("B") if isinstance(frame, memoryview) else frame for frame in frames]
     lengths = list(map(len, frames))
     count = len(lengths)
-    begin = struct.pack(f"<QIHH{count}Q", sum(lengths) + 8 * count, count, 0, 0, *lengths)
+    begin = struct.pack(f"<QIHH{count}Q", sum(lengths) + 8 * count, count, descriptors, 0, *lengths)
     pieces: list[Frame] = []
     small = [begin]
     for frame, length in zip(frames, lengths, strict=True):
@@ -106,23 +143,25 @@ def pair(data: Frame) -> list[Frame] | None:
 class _State(NamedTuple):
     """What an intake has: what lies in ``view`` from ``at`` on has not been given out yet.
 
-    It ends where it ended once, at ``base``, and as many bytes later as came since, read by read.
+    It ends where it ended once, at ``base``, and as many bytes later as came since, read by read. ``passed`` is how
+    many descriptors have been given out with what came before.
     """
 
     view: memoryview
     at: int
     base: int
     counts: list[int]
+    passed: int = 0
 
     def end(self) -> int:
         return self.base + sum(self.counts)
 
 
-def _moved(kept: memoryview, size: int) -> _State:
+def _moved(kept: memoryview, size: int, passed: int) -> _State:
     """A buffer of its own, with what is kept at its beginning."""
     fresh = memoryview(bytearray(size))
     fresh[: len(kept)] = kept
-    return _State(fresh, 0, len(kept), [])
+    return _State(fresh, 0, len(kept), [], passed)
 
 
 class Intake:
@@ -150,9 +189,11 @@ class Intake:
         self._expects_preamble = preamble
         self._skip = 0
         """Bytes to come of a message that is read past."""
+        self.descriptors: list[int] | None = None
+        """Those that have come, in order; None: there can be none."""
         self._state = _State(_NOTHING, 0, 0, [])
-        self._next = 0, False
-        """Where the message ends that was given last, and whether the buffer is its own now."""
+        self._next = 0, False, 0
+        """Where the message ends that was given last, whether the buffer is its own now, and its descriptors."""
 
     @property
     def arrived(self) -> list[int]:
@@ -162,13 +203,13 @@ class Intake:
     @property
     def idle(self) -> bool:
         """True while nothing is kept and the next byte begins a message."""
-        _, at, base, counts = self._state
+        _, at, base, counts, _ = self._state
         return at == base + sum(counts) and not self._skip and not self._expects_preamble
 
     def adopt(self, data: bytes) -> None:
         """Take in what was read elsewhere, while :attr:`idle`. Doing it twice with the same object is fine."""
         if self._state.view.obj is not data:
-            self._state = _State(memoryview(data), 0, len(data), [])
+            self._state = _State(memoryview(data), 0, len(data), [], self._state.passed)
 
     @property
     def buffered(self) -> int:
@@ -177,21 +218,21 @@ class Intake:
 
     def room(self) -> memoryview:
         """Where the next bytes belong."""
-        view, at, _, _ = state = self._state
+        view, at, _, _, passed = state = self._state
         end = state.end()
         if at == end:
             own = None if view.readonly else view
-            self._state = _State(own or memoryview(bytearray(ROOM)), 0, 0, [])
+            self._state = _State(own or memoryview(bytearray(ROOM)), 0, 0, [], passed)
             return self._state.view
         if end == len(view) or view.readonly or self._need() > len(view) - at:
-            self._state = _moved(view[at:end], max(self._need(), (end - at) * 2, ROOM))
+            self._state = _moved(view[at:end], max(self._need(), (end - at) * 2, ROOM), passed)
         else:
-            self._state = _State(view, at, end, [])
+            self._state = _State(view, at, end, [], passed)
         return self._state.view[self._state.base :]
 
     def _need(self) -> int:
         """Bytes that the message that has begun takes, as far as is known and wise to set aside."""
-        view, at, _, _ = state = self._state
+        view, at, _, _, _ = state = self._state
         left = state.end() - at
         if left < _HEADER.size or self._expects_preamble:
             return _HEADER.size
@@ -206,7 +247,7 @@ class Intake:
         """
         if self._skip or self._expects_preamble:
             self._pass()
-        view, at, _, _ = state = self._state
+        view, at, _, _, passed = state = self._state
         left = state.end() - at
         if left < _HEADER.size or self._expects_preamble:
             return None
@@ -218,9 +259,9 @@ class Intake:
             if left >= start - at:
                 self._lengths(size, count)
             return None
-        if count == 1 and size < OWN:  # most are of this kind
+        if count == 1 and size < OWN and not descriptors:  # most are of this kind
             self._lengths(size, 1)
-            self._next = at + _HEADER.size + size, False
+            self._next = at + _HEADER.size + size, False, 0
             return [bytes(view[start : at + _HEADER.size + size])]
         frames: list[Frame] = []
         owned = False
@@ -232,20 +273,28 @@ class Intake:
             else:
                 frames.append(bytes(piece))
             start += length
-        self._next = start, owned
+        if descriptors and self.descriptors is not None:
+            frames += map(Descriptor, self.descriptors[passed : passed + descriptors])
+        self._next = start, owned, descriptors
         return frames
+
+    @property
+    def unclaimed(self) -> list[int]:
+        """Descriptors that have come and were not given out."""
+        return [] if self.descriptors is None else self.descriptors[self._state.passed :]
 
     def delivered(self) -> None:
         """The message that :meth:`next` gave has been dealt with."""
-        view, _, base, counts = state = self._state
-        at, owned = self._next
+        view, _, base, counts, passed = state = self._state
+        at, owned, descriptors = self._next
+        passed += descriptors
         if owned:  # its frames are views of this buffer, so nothing may be read over them
             kept = view[at : state.end()]
-            self._state = _moved(kept, len(kept))
+            self._state = _moved(kept, len(kept), passed)
         elif at == state.end():
-            self._state = _State(_NOTHING, 0, 0, [])
+            self._state = _State(_NOTHING, 0, 0, [], passed)
         else:
-            self._state = _State(view, at, base, counts)
+            self._state = _State(view, at, base, counts, passed)
 
     def _lengths(self, size: int, count: int) -> Sequence[int]:
         """The length of each frame.
@@ -260,7 +309,7 @@ class Intake:
 
     def _pass(self) -> None:
         """Over what is of no interest."""
-        view, at, base, counts = state = self._state
+        view, at, base, counts, passed = state = self._state
         end = state.end()
         if self._expects_preamble:
             given = bytes(view[at : min(at + len(PREAMBLE), end)])
@@ -278,7 +327,7 @@ class Intake:
             self._expects_preamble = False
         over = min(self._skip, end - at)
         self._skip -= over
-        self._state = _State(view, at + over, base, counts)
+        self._state = _State(view, at + over, base, counts, passed)
 
     def _check(self, size: int, count: int, descriptors: int, flags: int, left: int) -> None:
         """Raise Unfit for a header that promises what is not taken; return where it does not, or not yet."""
@@ -290,12 +339,21 @@ class Intake:
                 else MalformedMessage(f"{count} frames do not fit into a message of {size} bytes")
             )
             raise Unfit(why, fatal=True)
-        if descriptors or flags:
+        if flags or (descriptors and self.descriptors is None):
             self._refuse(
                 size,
                 MalformedMessage(
-                    f"the message announces {descriptors} descriptors and flags {flags:#x}, which have no meaning yet",
-                    hint="send 0 for both",
+                    f"the message announces {descriptors} descriptors and flags {flags:#x}",
+                    hint="flags have no meaning yet; ask for `share` before passing descriptors",
+                ),
+            )
+        come = len(self.descriptors or ()) - self._state.passed
+        if descriptors > come:
+            self._refuse(
+                size,
+                MalformedMessage(
+                    f"{descriptors} descriptors are announced, and {come} have come",
+                    hint="the system may have none left: see `ulimit -n`",
                 ),
             )
         if count == 0 or count > self._frames:
@@ -322,6 +380,12 @@ class Intake:
 
     def _refuse(self, size: int, error: StokerError, frames: Sequence[Frame] = ()) -> None:
         """Read past the message, and say why."""
+        if self.descriptors is not None:
+            passed = self._state.passed
+            count = _HEADER.unpack_from(self._state.view, self._state.at)[2]
+            for fd in self.descriptors[passed : passed + count]:
+                os.close(fd)
+            self._state = self._state._replace(passed=min(passed + count, len(self.descriptors)))
         self._skip = _HEADER.size + size
         self._pass()
         raise Unfit(error, frames)

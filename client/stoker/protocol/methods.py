@@ -15,6 +15,7 @@ METHODS: dict[str, Any] = {
         r.Bye,
         r.Ping,
         r.Status,
+        r.Share,
         r.Upload,
         r.Submit,
         r.Jobs,
@@ -51,6 +52,7 @@ LEAST_ROLE: dict[type, Role] = {
     ),
     **dict.fromkeys(
         (
+            r.Share,
             r.Upload,
             r.Submit,
             r.Result,

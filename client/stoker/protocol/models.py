@@ -363,6 +363,10 @@ class DaemonInfo(Model, kw_only=True, frozen=True):
     sessions: int
     events: str
     """Endpoint of the event socket."""
+    shared_bytes: int = 0
+    """Memory that is shared with clients and workers for large data, bytes."""
+    segments: int = 0
+    """In how many pieces."""
 
 
 class DaemonStatus(Model, kw_only=True, frozen=True):

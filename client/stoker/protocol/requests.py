@@ -147,6 +147,23 @@ class Status(Request[DaemonStatus], kw_only=True, frozen=True):
     names: tuple[str, ...] = ()
 
 
+class ShareReply(Reply, kw_only=True, frozen=True):
+    """Within which bounds memory is shared."""
+
+    bytes: int
+    """Of all segments of everybody together; 0: none are used."""
+
+
+class Share(Request[ShareReply], kw_only=True, frozen=True):
+    """Pass large data through shared memory from now on: only over the direct channel, see docs/architecture.md.
+
+    From the answer on, descriptors may travel beside the messages of this connection, in both directions.
+    """
+
+    method: ClassVar[str] = "share"
+    reply: ClassVar[type] = ShareReply
+
+
 class UploadReply(Reply, kw_only=True, frozen=True):
     """The function is known now."""
 
@@ -198,12 +215,15 @@ class PickleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             ``chunk``: a list, whose items are each called with, and the value is the list of their results.
         lengths: unsigned 32-bit little-endian integers, one per job.
         payload: the index of the payload frame.
+        segment: this session's number of the segment of shared memory in which what the one job is called with lies;
+            the payload is its parcel. The descriptor comes beside the message in which it is first named.
     """
 
     function: Annotated[str, Meta(max_length=512)]
     shape: Literal["call", "item", "chunk"] = "call"
     lengths: bytes
     payload: Annotated[int, Meta(ge=0)] = 0
+    segment: Annotated[int, Meta(ge=1)] | None = None
 
 
 class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -289,7 +309,8 @@ class ResultPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
     one value per job and ``lengths`` (unsigned 32-bit little-endian) says where each ends; the top bit of a length
     marks an error: that slice is a MessagePack map as :class:`ErrorInfo`, with the pickled exception under ``pickle``
     where there is one. Where no worker could answer, ``error`` holds the verdict for all of the part, and there is
-    no payload.
+    no payload. With ``segment``, which only a session that shares memory gets, the one value lies in shared memory and
+    the payload is its parcel; a descriptor beside it is that of the segment.
     """
 
     spec: int
@@ -303,6 +324,7 @@ class ResultPart(Reply, omit_defaults=True, kw_only=True, frozen=True):
     trace: tuple[float, ...] = ()
     """With ``trace``, six moments in seconds of the machine's monotonic clock: it was read by the daemon, handed to a
     worker, begun, ended, its result was heard of by the daemon, and answered with."""
+    segment: int | None = None
 
 
 class Submit(Request[SubmitReply], kw_only=True, frozen=True):

@@ -30,6 +30,9 @@ class Session:
         weight: its share of a pool beside others.
         most: how many of its jobs may run at a time; None: any number.
         due: how many of its requests are still to be answered.
+        pass_descriptors: has its connection pass descriptors from now on; None: it can't.
+        shares: shared memory is used with it.
+        gone: it is closed.
     """
 
     id: str
@@ -47,6 +50,9 @@ class Session:
     weight: float = 1.0
     most: int | None = None
     due: int = 0
+    pass_descriptors: Callable[[], None] | None = None
+    shares: bool = False
+    gone: bool = False
 
 
 @dataclass(slots=True)

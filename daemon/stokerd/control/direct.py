@@ -9,6 +9,7 @@ Fairness: a turn takes a bounded number of messages from one peer, and then the 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import itertools
@@ -23,7 +24,7 @@ from functools import partial
 from stoker.errors import TooManySessions
 from stoker.protocol import codec
 from stoker.protocol.codec import Frame
-from stoker.protocol.framing import OWN, Intake, Unfit, enclose, pair, single
+from stoker.protocol.framing import OWN, Descriptor, Intake, Unfit, enclose, pair, single, without_descriptors
 from stokerd.clock import Clock
 from stokerd.config_tables import LimitsConfig
 from stokerd.control.dispatch import Dispatcher, Send
@@ -49,6 +50,10 @@ LINGER = 0.5
 PIECES = 64
 """Pieces handed to the kernel in one call; it takes 1024."""
 
+PASSED = 64
+"""Descriptors passed in one call, and received in one; the kernel takes 253."""
+
+_BESIDE = socket.CMSG_SPACE(4 * PASSED)
 _QUIET = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
 
 
@@ -59,6 +64,7 @@ class _Peer:
         "address",
         "answer",
         "closed",
+        "descriptors",
         "fd",
         "held",
         "intake",
@@ -87,6 +93,15 @@ class _Peer:
         self.mute = False
         """True when it has hung up, and what it sent before is still being taken."""
         self.closed = False
+        self.descriptors: list[int] = []
+        """Those that leave with the next bytes; they are ours to close."""
+
+    def let_go(self) -> None:
+        """Close what has not left, and what has come and nobody has asked for."""
+        for fd in (*self.descriptors, *self.intake.unclaimed):
+            os.close(fd)
+        self.descriptors.clear()
+        self.intake.descriptors = None
 
 
 class DirectServer:
@@ -197,6 +212,7 @@ class DirectServer:
             self._clock.unwatch_write(peer.fd)
         peer.out.clear()
         peer.held = 0
+        peer.let_go()
         peer.socket.close()
         peer.answer = _to_nobody  # which would else keep the peer, and the peer it
 
@@ -212,6 +228,9 @@ class DirectServer:
         if peer.closed or peer.paused:
             return
         intake = peer.intake
+        if intake.descriptors is not None:
+            self._read_shared(peer, intake.descriptors)
+            return
         idle = intake.idle
         try:
             data = peer.socket.recv(OWN) if idle else b""
@@ -234,6 +253,21 @@ class DirectServer:
         else:
             intake.adopt(data)
             self._take(peer)
+
+    def _read_shared(self, peer: _Peer, descriptors: list[int]) -> None:
+        """As :meth:`_read`, from a peer that passes descriptors."""
+        try:
+            count, beside, _flags, _from = peer.socket.recvmsg_into((peer.intake.room(),), _BESIDE)
+        except BlockingIOError:
+            return
+        except OSError:
+            count, beside = 0, []
+        descriptors += _passed(beside)
+        if not count:
+            self._gone(peer, "it closed its connection")
+            return
+        peer.intake.arrived.append(count)
+        self._take(peer)
 
     def _take(self, peer: _Peer) -> None:
         """Take what has come in whole, as far as this turn goes."""
@@ -265,6 +299,9 @@ class DirectServer:
                 return False
             peer.intake.delivered()
             self._take_one(peer, [b"", *frames])
+            for frame in frames if peer.intake.descriptors is not None else ():
+                if isinstance(frame, Descriptor):
+                    frame.close()  # whoever wanted it has one of his own
             if peer.held > DEAF:
                 self._flush(peer)
             if peer.closed or peer.paused:
@@ -272,7 +309,10 @@ class DirectServer:
         return True
 
     def _take_one(self, peer: _Peer, frames: Sequence[Frame]) -> None:
-        session = self._sessions.get(peer.key) or self._sessions.meet(peer.key, peer.address)
+        session = self._sessions.get(peer.key)
+        if session is None:
+            session = self._sessions.meet(peer.key, peer.address)
+            session.pass_descriptors = partial(_expect_descriptors, peer)
         self._dispatcher.take(session, frames, peer.answer)
 
     def _resume(self, peer: _Peer) -> None:
@@ -296,8 +336,13 @@ class DirectServer:
         """Send one message, delimiter first; at the end of the turn, with others, while messages are being taken."""
         if peer.closed or peer.mute:
             return
-        pieces = enclose(frames[1:])
-        if not peer.out and not self._draining and len(pieces) == 1:
+        if isinstance(frames[-1], Descriptor):
+            frames, fds = without_descriptors(frames)
+            peer.descriptors += map(os.dup, fds)
+            pieces = enclose(frames[1:], len(fds))
+        else:
+            pieces = enclose(frames[1:])
+        if not peer.out and not peer.descriptors and not self._draining and len(pieces) == 1:
             self._send_now(peer, pieces[0])
             return
         peer.out += pieces
@@ -331,7 +376,9 @@ class DirectServer:
         out = peer.out
         try:
             while out:
-                if len(out) == 1:
+                if peer.descriptors:
+                    count = self._send_beside(peer)
+                elif len(out) == 1:
                     count = peer.socket.send(out[0], _QUIET)
                 else:
                     count = peer.socket.sendmsg(list(itertools.islice(out, PIECES)), (), _QUIET)
@@ -347,9 +394,20 @@ class DirectServer:
         else:
             self._have_room(peer)
 
+    def _send_beside(self, peer: _Peer) -> int:
+        """Send what waits with the descriptors that go with it; they may be ahead of their message, never behind."""
+        fds = peer.descriptors[:PASSED]
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        count = peer.socket.sendmsg(list(itertools.islice(peer.out, PIECES)), beside, _QUIET)
+        del peer.descriptors[: len(fds)]
+        for fd in fds:
+            os.close(fd)
+        return count
+
     def _mute(self, peer: _Peer) -> None:
         """It has hung up; its end is seen when all that it sent before has been read."""
         peer.mute = True
+        peer.let_go()
         peer.out.clear()
         peer.held = 0
         self._have_room(peer)
@@ -378,6 +436,21 @@ class DirectServer:
         elif peer.held > DEAF and not peer.paused:
             peer.paused = True
             self._clock.unwatch(peer.fd)
+
+
+def _expect_descriptors(peer: _Peer) -> None:
+    """From now on it may pass some, and be passed some."""
+    if peer.intake.descriptors is None:
+        peer.intake.descriptors = []
+
+
+def _passed(beside: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with some bytes."""
+    fds = array.array("i")
+    for level, kind, data in beside:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)
 
 
 def _to_nobody(_frames: Sequence[Frame]) -> None:

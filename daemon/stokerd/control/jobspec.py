@@ -12,10 +12,12 @@ import msgspec
 
 from stoker.errors import Busy, InvalidParams, NoSuchJob
 from stoker.protocol import codec
+from stoker.protocol.framing import Descriptor
 from stoker.protocol.models import Environment
 from stoker.protocol.requests import CallSpec, CommandSpec, Initializer, JobSpec, PickleSpec, Submit, Upload
 from stoker.protocol.typed import MAX_REMEMBERED
 from stokerd.control.caller import Caller
+from stokerd.depot import Lot
 from stokerd.pool import messages
 from stokerd.pool.batch import Batch, Function, Trace
 from stokerd.pool.options import PLAIN, Options
@@ -165,6 +167,11 @@ def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec)
     keep = spec.ttl if spec.ttl is not None else 0.0 if passing else pool.settings.result_ttl
     if spec.pickle is not None:
         made = _pickle(parts, caller, spec.pickle, plan)
+        if made.lot is not None and not (passing and keep == 0 and _is_plain(options)):
+            raise InvalidParams(
+                "submit: a job that may be tried again, or whose value is kept, names a segment",
+                hint="send what it is called with in the message",
+            )
     elif spec.call is not None:
         made = _call(spec.call)
     else:
@@ -180,6 +187,8 @@ def _batch_of(parts: Supervisor, caller: Caller, request: Submit, spec: JobSpec)
         lengths=made.lengths,
         blob=made.blob,
         function=made.function,
+        lot=made.lot,
+        lays=passing and caller.session.shares and made.form < messages.NAMED and keep == 0 and _is_plain(options),
         environment=_environment(parts, caller, spec),
         priority=spec.priority,
         timeout=spec.timeout,
@@ -293,7 +302,7 @@ def _check_count(batches: Sequence[Batch], most: int) -> None:
 class _Made:
     """What the three forms come down to."""
 
-    __slots__ = ("blob", "form", "function", "lengths", "name", "template")
+    __slots__ = ("blob", "form", "function", "lengths", "lot", "name", "template")
 
     def __init__(
         self,
@@ -303,7 +312,9 @@ class _Made:
         lengths: array[int],
         blob: bytes | memoryview,
         function: Function | None = None,
+        lot: Lot | None = None,
     ) -> None:
+        self.lot = lot
         self.name, self.form, self.template = name, form, template
         self.lengths, self.blob, self.function = lengths, blob, function
 
@@ -373,7 +384,28 @@ def _pickle(parts: Supervisor, caller: Caller, spec: PickleSpec, plan: _Plan) ->
     if name.startswith(UPLOADED):
         function = parts.functions.find(caller.session.id, name)
         name = function.name or name[:19]
-    return _Made(name, plan.form, plan.template, plan.lengths, blob, function)
+    lot = None if spec.segment is None else _segment(parts, caller, spec.segment, len(plan.lengths))
+    return _Made(name, plan.form, plan.template, plan.lengths, blob, function, lot)
+
+
+def _segment(parts: Supervisor, caller: Caller, number: int, jobs: int) -> Lot:
+    """The segment in which what a job is called with lies."""
+    session = caller.session
+    if not session.shares or jobs != 1:
+        raise InvalidParams(
+            f"submit: a segment is named by a session that shares no memory, or for {jobs} jobs",
+            hint="ask for `share` first, over the direct channel; a segment is one job's",
+        )
+    passed = [frame for frame in caller.payload if isinstance(frame, Descriptor)]
+    if not passed:
+        return parts.depot.find(session.id, number)
+    fd, passed[0].fd = passed[0].fd, -1  # it is the depot's now
+    return parts.depot.adopt(session.id, number, fd)
+
+
+def _is_plain(options: Options) -> bool:
+    """Whether an attempt of a job is its only one: what lies in shared memory may be written to by the first."""
+    return not (options.durable or options.retries or options.requeue or options.key)
 
 
 def _command(parts: Supervisor, caller: Caller, spec: CommandSpec) -> _Made:

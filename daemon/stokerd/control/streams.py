@@ -7,9 +7,11 @@ from typing import Any
 
 from stoker.protocol import typed
 from stoker.protocol.codec import Frame
+from stoker.protocol.framing import Descriptor
 from stoker.protocol.states import JobState
 from stokerd.clock import Clock, Timer
-from stokerd.control.caller import Part
+from stokerd.control.caller import Part, Session
+from stokerd.depot import Depot, Lot
 from stokerd.pool.batch import Batch, Piece
 from stokerd.pool.results import pieces_of
 
@@ -25,10 +27,15 @@ class ResultStream:
 
     Args:
         tell_ids: begin with the ids.
+        session: who is told.
+        depot: where values in shared memory are kept; without it, there are none.
     """
 
-    def __init__(self, clock: Clock, *, tell_ids: bool) -> None:
+    def __init__(
+        self, clock: Clock, *, tell_ids: bool, session: Session | None = None, depot: Depot | None = None
+    ) -> None:
         self._clock, self._tell_ids = clock, tell_ids
+        self._session, self._depot = session, depot
         self._batches: Sequence[Batch] = ()
         self._numbers: dict[Batch, list[int]] = {}
         self._left = 1
@@ -127,10 +134,22 @@ class ResultStream:
         if batch.trace is not None and batch.count == 1:
             part["trace"] = [*batch.trace.marks, self._clock.monotonic()]
         *others, last = self._numbers[batch]
-        payload = (piece.blob,) if piece.error is None else ()
+        payload: Sequence[Frame] = (piece.blob,) if piece.error is None else ()
+        if piece.lot is not None:
+            payload = self._hand_over(piece.lot, piece.blob, part)
         for number in others:
             self._tell({"spec": number, **part}, payload, True)
         more = self._left > 0
         if not more and self._timer is not None:
             self._timer.cancel()
         self._tell({"spec": last, **part}, payload, more)
+
+    def _hand_over(self, lot: Lot, parcel: Frame, part: dict[str, Any]) -> Sequence[Frame]:
+        """Give what lies in shared memory to whoever asked; the payload of the part."""
+        session, depot = self._session, self._depot
+        if session is None or depot is None or session.gone:
+            if depot is not None:
+                depot.unheard(lot)
+            return (parcel,)
+        part["segment"] = lot.number
+        return (parcel, Descriptor(lot.fd)) if depot.pass_on(lot, session.id) else (parcel,)

@@ -13,7 +13,7 @@ from stokerd.bus import Bus
 from stokerd.cgroups import BURNERS, JOBS, Groups
 from stokerd.child import Child, Exit, ForkSpec
 from stokerd.clock import Clock
-from stokerd.forkserver.launch import lent_packages
+from stokerd.forkserver.launch import lent_packages, lent_segments
 from stokerd.forkserver.offspring import Offspring
 from stokerd.forkserver.server import ForkServer
 from stokerd.promise import Promise
@@ -60,7 +60,7 @@ class ForkServers:
         self._all: set[ForkServer] = set()
         self._numbers = itertools.count(1)
         self._closing: list[Promise[None]] = []
-        self._lend = lent_packages(_LENT)
+        self._lend = lent_packages(_LENT) | lent_segments()
 
     @property
     def default(self) -> Environment:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from stoker.protocol import segments
 from stoker.protocol.models import Environment
 from stokerd.forkserver.orders import MAX_TEXT
 
@@ -31,6 +32,11 @@ def lent_packages(names: tuple[str, ...]) -> dict[str, str]:
         if spec is not None and spec.submodule_search_locations:
             found[name] = next(iter(spec.submodule_search_locations))
     return found
+
+
+def lent_segments() -> dict[str, str]:
+    """Where the file lies by which children read and make segments of shared memory: one file, at both ends."""
+    return {"stoker_segments": str(Path(segments.__file__).parent)}
 
 
 @final

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stoker.errors import StokerError
 from stoker.protocol.models import AttemptInfo, Environment, ErrorInfo, ProgressInfo
 from stoker.protocol.states import ENDED_JOB_STATES, JOB_MOVES, JobEvent, JobState, step
+from stokerd.depot import Lot
 from stokerd.output import Output
 from stokerd.pool.options import PLAIN, Options
 
@@ -61,6 +62,8 @@ class Piece:
     blob: bytes | memoryview
     state: JobState
     error: ErrorInfo | None = None
+    lot: Lot | None = None
+    """Where the value of the one job lies; the blob is its parcel then."""
 
 
 _DOUBLE, _FLOAT, _WORD = array("d", (0.0,)), array("f", (0.0,)), array("I", (0,))
@@ -107,7 +110,9 @@ class Batch:
         "history",
         "in_queue",
         "keep",
+        "lays",
         "lengths",
+        "lot",
         "name",
         "nbytes",
         "next",
@@ -168,13 +173,17 @@ class Batch:
         options: Options = PLAIN,
         tags: tuple[str, ...] = (),
         weight: float = 1.0,
+        lot: Lot | None = None,
+        lays: bool = False,
     ) -> None:
         """Nothing of it is queued yet. ``lengths`` are the bytes of each job in ``blob``; ``keep`` is for how long
         values are kept, seconds; ``tags`` are those of the options, and what stands for its session where that has a
-        bound of its own; ``weight`` is its session's share beside others.
+        bound of its own; ``weight`` is its session's share beside others; ``lot`` is where that lies which its one job
+        is called with, and the blob its parcel; with ``lays`` large values may be laid in shared memory.
         """
         self.name, self.pool, self.session = name, pool, session
         self.form, self.template, self.function = form, template, function
+        self.lot, self.lays = lot, lays
         self.lengths, self.blob = lengths, blob
         self.nbytes = blob.nbytes if isinstance(blob, memoryview) else len(blob)
         """Bytes of the whole payload."""

@@ -10,11 +10,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stokerd.forkserver.borrowed import borrow
 from stokerd.pool import messages
 from stokerd.pool.commands import CommandFailed, run_command
+
+if TYPE_CHECKING:
+    from stokerd.pool.parcels import Laid, Parcels
 
 MAX_TEXT = 64 * 1024
 """Characters of a traceback or message that are sent; the rest is cut from the middle."""
@@ -22,6 +25,9 @@ MAX_FUNCTIONS = 256
 """Functions that a worker remembers; the daemon keeps the same count and sends a forgotten one again."""
 
 
+LARGE = 64 * 1024
+"""Bytes from which a pickle is laid in shared memory."""
+T = TypeVar("T")
 MAX_BASES = 16
 """Classes that a failure is told to be of, its own first: for ``retry_on``."""
 
@@ -132,14 +138,23 @@ def _similar(holder: Any, name: str) -> str:
     return f'did you mean "{close[0]}"?' if close else ""
 
 
-def run(form: int, function: Callable[..., Any] | None, payload: memoryview) -> Any:
-    """Call it; the value is not packed yet."""
+unpickle = pickle.loads
+"""How arguments are read that have come with their job."""
+
+
+def run(
+    form: int,
+    function: Callable[..., Any] | None,
+    payload: memoryview,
+    read: Callable[[memoryview], Any] = unpickle,
+) -> Any:
+    """Call it; the value is not packed yet. ``read`` gives pickled arguments."""
     if form == messages.COMMAND or function is None:
         return run_command(_msgpack().unpackb(payload, raw=False))
     if form == messages.NAMED:
         args, kwargs = _msgpack().unpackb(payload, raw=False, strict_map_key=False)
         return function(*args, **kwargs)
-    arguments = _arguments(payload)
+    arguments = _arguments(payload, read)
     if form == messages.ITEM:
         return function(arguments)
     if form == messages.CHUNK:
@@ -147,9 +162,9 @@ def run(form: int, function: Callable[..., Any] | None, payload: memoryview) -> 
     return function(*arguments[0], **arguments[1])
 
 
-def _arguments(payload: memoryview) -> Any:
+def _arguments(payload: memoryview, read: Callable[[memoryview], Any]) -> Any:
     try:
-        return pickle.loads(payload)  # noqa: S301 - as above
+        return read(payload)
     except (JobTerminated, KeyboardInterrupt):
         raise  # somebody ends the job
     except BaseException as why:  # SystemExit included: no word of the function's has been run
@@ -171,20 +186,52 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
     except SystemExit:
         raise  # a value that leaves while it is pickled: the job's own doing, as in its function
     except BaseException as why:
-        named = form == messages.NAMED
-        raise Refused(
-            "result-not-packable",
-            f"the value, {_short_repr(value)}, can't be {'MessagePacked' if named else 'pickled'}:"
-            f" {type(why).__name__}: {_text(why)}",
-            "return None, bool, int of 64 bits, float, str, bytes, lists or maps" if named else "",
-        ) from why
-    if len(packed) > limit:
+        raise _not_packable(form, value, why) from why
+    _check_size(len(packed), limit)
+    return packed
+
+
+def pack_large(form: int, value: Any, limit: int, mine: Parcels | None) -> bytes | Laid:
+    """As :func:`pack_value`; what is large is laid in shared memory, where there is room for it.
+
+    Raises:
+        Refused: as there.
+    """
+    if mine is None or form >= messages.NAMED:
+        return pack_value(form, value, limit)
+    try:
+        stream, buffers = _by_dumps(functools.partial(mine.flatten, value))
+    except SystemExit:
+        raise
+    except BaseException as why:
+        raise _not_packable(form, value, why) from why
+    size = len(stream) + sum(buffer.nbytes for buffer in buffers)
+    _check_size(size, limit)
+    if not buffers and size < LARGE:
+        return stream
+    laid = mine.lay(stream, buffers)
+    if laid is not None:
+        return laid
+    return pack_value(form, value, limit) if buffers else stream
+
+
+def _not_packable(form: int, value: Any, why: BaseException) -> Refused:
+    named = form == messages.NAMED
+    return Refused(
+        "result-not-packable",
+        f"the value, {_short_repr(value)}, can't be {'MessagePacked' if named else 'pickled'}:"
+        f" {type(why).__name__}: {_text(why)}",
+        "return None, bool, int of 64 bits, float, str, bytes, lists or maps" if named else "",
+    )
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
         raise Refused(
             "result-too-large",
-            f"the value has {len(packed)} bytes, at most {limit} are allowed",
+            f"the value has {size} bytes, at most {limit} are allowed",
             "return less, write it to a file, or raise limits.result_bytes",
         )
-    return packed
 
 
 def _messagepack(value: Any) -> bytes:
@@ -200,15 +247,19 @@ def _no_extension(number: int, _data: bytes) -> Any:
 
 
 def _pickle(value: Any) -> bytes:
+    return _by_dumps(lambda dumps: dumps(value, 5))
+
+
+def _by_dumps(pack: Callable[[Callable[..., bytes]], T]) -> T:
+    """What ``pack`` makes with the standard library's ``dumps``, or cloudpickle's."""
     try:
-        return pickle.dumps(value, 5)
+        return pack(pickle.dumps)
     except (pickle.PicklingError, AttributeError, TypeError):
         # Lambdas and classes of __main__ or of a notebook: by value, as they came.
         cloudpickle = sys.modules.get("cloudpickle")
         if cloudpickle is None:
             raise
-        packed: bytes = cloudpickle.dumps(value, 5)
-        return packed
+        return pack(cloudpickle.dumps)
 
 
 def _short_repr(value: Any) -> str:

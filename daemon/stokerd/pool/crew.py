@@ -13,6 +13,7 @@ from stoker.protocol.states import WorkerState
 from stokerd.bus import Bus
 from stokerd.child import Child, Exit, Forker, ForkSpec
 from stokerd.clock import Clock, Timer
+from stokerd.depot import Depot
 from stokerd.pool import page
 from stokerd.pool.settings import PoolSettings
 from stokerd.pool.worker import Owner, Worker
@@ -55,6 +56,7 @@ class Crew:
         pool: the pool's name.
         settings: the pool's.
         claim_path: gives the file in which a worker says what it has begun with; empty: none.
+        depot: where shared memory is kept; None: there is none.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Crew:
         bus: Bus,
         forker: Forker,
         claim_path: Callable[[int], str] = lambda _worker: "",
+        depot: Depot | None = None,
     ) -> None:
+        self._depot = depot
         self._claim_path = claim_path
         self.pool = pool
         self.size = settings.workers
@@ -116,7 +120,7 @@ class Crew:
         if not self.can_hire(key):
             return False
         settings = self.settings
-        worker = Worker(next(_numbers), environment, self._clock, self.employer, settings.output_bytes)
+        worker = Worker(next(_numbers), environment, self._clock, self.employer, settings.output_bytes, self._depot)
         spec = ForkSpec(
             target=TARGET,
             name=f"stoker:{self.pool}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from stokerd.clock import Clock, Timer
@@ -23,10 +24,11 @@ class Lookout:
     Args:
         crew: the workers.
         memory_bytes: resident memory that one may use, with what its commands use; 0: any.
+        lent: how many bytes of large data there are in shared memory, which has a limit of its own.
     """
 
-    def __init__(self, crew: Crew, clock: Clock, memory_bytes: int) -> None:
-        self._crew, self._clock, self._memory_bytes = crew, clock, memory_bytes
+    def __init__(self, crew: Crew, clock: Clock, memory_bytes: int, lent: Callable[[], int] = lambda: 0) -> None:
+        self._crew, self._clock, self._memory_bytes, self._lent = crew, clock, memory_bytes, lent
         self._timer: Timer | None = None
         self._pause = TRIM_FIRST
         self._weighed_at = 0.0
@@ -81,20 +83,26 @@ class Lookout:
         for worker in busy:
             if worker.pid is None or worker.id in self.too_large:
                 continue
-            used = resident(worker.pid)
+            used = resident(worker.pid, self._lent())
             if used > self._memory_bytes:
                 self.too_large[worker.id] = used
                 worker.kill()
 
 
-def resident(pid: int) -> int:
-    """Resident memory of a process and all its descendants, bytes; 0 where it has gone."""
+def resident(pid: int, lent: int = 0) -> int:
+    """Resident memory of a process and all its descendants, bytes; 0 where it has gone.
+
+    Args:
+        pid: of the process.
+        lent: so many bytes of each process's shared memory are not counted.
+    """
     total = 0
     pids = [pid]
     while pids:
         process = Path("/proc", str(pids.pop()))
         try:
-            total += int((process / "statm").read_bytes().split()[1]) * PAGE
+            _, whole, shared, *_ = map(int, (process / "statm").read_bytes().split())
+            total += whole * PAGE - min(shared * PAGE, lent)
             for children in process.glob("task/*/children"):
                 pids += map(int, children.read_bytes().split())
         except (OSError, IndexError, ValueError):

@@ -40,13 +40,31 @@ STALE = 10
 """From the worker: a module that it has imported has changed since, or a cancel has interrupted an import of its.
 It runs nothing that it has not begun."""
 
-FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED, REFUSED, PROGRESS, STALE})
+SHARE = 11
+"""To the worker: from now on descriptors may come beside what it reads. It answers with the same word."""
+SEGMENT = 12
+"""To the worker: segment ``extra`` of shared memory, whose descriptor comes beside it."""
+FORGET = 13
+"""To the worker: segment ``extra`` is not used any more; with ``count`` 1, it is the worker's own of that number."""
+LAID = 14
+"""From the worker, right before the results: the value of job ``seq`` lies in its own segment ``extra``, whose
+descriptor comes beside it where ``count`` is 1. The results have the parcel, see :mod:`stoker.protocol.segments`."""
+DROPPED = 15
+"""From the worker: its own segment ``extra`` is given up."""
+
+FROM_WORKER = frozenset({READY, RESULTS, OUTPUT, RETURNED, REFUSED, PROGRESS, STALE, SHARE, LAID, DROPPED})
 MAX_TOLD = 1 << 20
 """Bytes of the body of what a worker tells that is no result, at most."""
 
 CALL, CHUNK, ITEM, NAMED, COMMAND = range(5)
 """Forms: pickled (args, kwargs); pickled list of items; pickled single argument; MessagePack [args, kwargs];
 MessagePack map of a command."""
+
+PARCEL = 0x40
+"""With a form: the payload is a parcel of what lies in segment ``resident``. With results: so is the value."""
+LAYS = 0x80
+"""With a form: large values may be laid in shared memory."""
+PLAIN_FORM = 0x3F
 
 ERROR = 0x8000_0000
 LENGTH = 0x7FFF_FFFF

@@ -13,8 +13,12 @@ import resource
 import socket
 import struct
 import threading
+from typing import TYPE_CHECKING
 
 from stokerd.pool import messages, page
+
+if TYPE_CHECKING:
+    from stokerd.pool.parcels import Laid
 
 _LENGTH = struct.Struct("<I")
 
@@ -30,6 +34,7 @@ class Outbox:
 
     __slots__ = (
         "_bytes",
+        "_channel",
         "_count",
         "_cpu",
         "_first",
@@ -45,7 +50,7 @@ class Outbox:
 
     def __init__(self, channel: socket.socket, memory: mmap.mmap, sending: threading.Lock) -> None:
         self._sending = sending
-        self._send = channel.sendall
+        self._channel, self._send = channel, channel.sendall
         self._page = memory
         self._view = memoryview(memory)
         self._words = page.words(memory)
@@ -80,6 +85,36 @@ class Outbox:
         self._words[page.OUTBOX_RAN] = self._ran
         # Last, after the data, and at once: from here on this result survives the worker's death.
         self._words[page.OUTBOX] = self._bytes << 32 | self._count
+
+    def add_laid(self, seq: int, laid: Laid, ran: int) -> None:
+        """Send one result that lies in shared memory."""
+        self.flush()
+        cpu, resident = self._usage()
+        size = len(laid.parcel)
+        message = b"".join(
+            (
+                messages.pack(messages.LAID, seq=seq, extra=laid.segment, count=int(laid.fd >= 0)),
+                messages.pack(
+                    messages.RESULTS,
+                    size=4 + size,
+                    seq=seq,
+                    extra=ran,
+                    usage=cpu,
+                    resident=resident,
+                    count=1,
+                    form=messages.PARCEL,
+                ),
+                _LENGTH.pack(size),
+                laid.parcel,
+            )
+        )
+        with self._sending:
+            if laid.fd < 0:
+                self._send(message)
+                return
+            beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", laid.fd))]
+            sent = self._channel.sendmsg((message,), beside)
+            self._send(message[sent:])
 
     def flush(self) -> None:
         """Send what there is."""

@@ -41,6 +41,8 @@ CANCEL = 8
 """The seq of the job that SIGINT and SIGTERM are meant for. Writer: daemon."""
 TAKEN = 9
 """Jobs with a lower seq that are not claimed yet were taken back, and must not be run. Writer: daemon."""
+ROOM = 10
+"""Bytes of shared memory that it may make for large results. Writer: daemon."""
 OUTBOX_FIRST = 16
 """The seq of the first result in the outbox. Writer: worker, as of the next two."""
 OUTBOX_RAN = 17

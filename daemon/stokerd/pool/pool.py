@@ -27,6 +27,7 @@ from stoker.protocol.states import JobEvent, WorkerState
 from stokerd.bus import Bus
 from stokerd.child import Exit, Forker
 from stokerd.clock import Clock
+from stokerd.depot import Depot, Lot
 from stokerd.pool import endings
 from stokerd.pool.batch import Batch
 from stokerd.pool.crew import Crew
@@ -65,6 +66,7 @@ class Pool:
         ledger: Ledger,
         waiting: WaitingRoom,
         oom: OomKills,
+        depot: Depot | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -78,10 +80,10 @@ class Pool:
         self._seekers: deque[tuple[Promise[None], tuple[str, int, int]]] = deque()
         """Who waits for room in the queue, and for how much: session, jobs, bytes."""
         self.queue = Scheduler(lambda batch_tags: not tags.room(batch_tags))
-        self.crew = Crew(name, settings, clock=clock, bus=bus, forker=forker, claim_path=ledger.claim_path)
+        self.crew = Crew(name, settings, clock=clock, bus=bus, forker=forker, claim_path=ledger.claim_path, depot=depot)
         self.crew.employer = self
         self._staff = Staff(self.crew, self.queue, clock, settings.environment or forker.default, self.dispatch)
-        self._lookout = Lookout(self.crew, clock, settings.memory_bytes)
+        self._lookout = Lookout(self.crew, clock, settings.memory_bytes, lambda: 0 if depot is None else depot.nbytes)
         self._dispatcher = Dispatcher(
             name,
             settings,
@@ -471,9 +473,11 @@ class Pool:
         batch.progress[index] = ProgressInfo(done=done, total=total, note=note)
         self._bus.emit(JobProgressed(id=batch.first_id + index, done=done, total=total, note=note))
 
-    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
+    def jobs_ended(
+        self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran, lot: Lot | None
+    ) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""
-        self.verdicts.ended(worker, span, lengths, blob, ran)
+        self.verdicts.ended(worker, span, lengths, blob, ran, lot)
 
     def jobs_returned(self, worker: Worker, span: Span) -> None:
         """See :class:`~stokerd.pool.worker.Owner`."""

@@ -14,6 +14,7 @@ from stoker.protocol.states import JobEvent, JobState, WorkerState
 from stokerd.bus import Bus
 from stokerd.child import Forker
 from stokerd.clock import Clock, Timer
+from stokerd.depot import Depot
 from stokerd.output import EMPTY, Output
 from stokerd.pool.batch import Batch, Piece
 from stokerd.pool.describe import describe, describe_batch
@@ -83,6 +84,7 @@ class Pools:
         kept_jobs: how many ended jobs are remembered whose values are kept.
         tag_limits: how many jobs with a tag may run at a time.
         ledger: where durable jobs are written; None: nothing is durable.
+        depot: where shared memory is kept; None: there is none.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -97,7 +99,9 @@ class Pools:
         kept_jobs: int = 100_000,
         tag_limits: dict[str, int] | None = None,
         ledger: Ledger | None = None,
+        depot: Depot | None = None,
     ) -> None:
+        self._depot = depot
         self._clock, self._bus, self._forker = clock, bus, forker
         self._template = settings[DEFAULT]
         self._ledger = ledger or Ledger()
@@ -132,6 +136,7 @@ class Pools:
             ledger=self._ledger,
             waiting=self._waiting,
             oom=self._oom,
+            depot=self._depot,
         )
 
     @property

@@ -14,6 +14,7 @@ from stoker.protocol.states import JobEvent, JobState
 from stokerd.bus import Bus
 from stokerd.child import Exit
 from stokerd.clock import Clock
+from stokerd.depot import Lot
 from stokerd.pool import endings, messages
 from stokerd.pool.batch import AFTER, ENDED_CODES, RUNNING, STATES, Batch, Piece
 from stokerd.pool.crew import Crew
@@ -42,6 +43,7 @@ class End(NamedTuple):
         ran: what they took; None: they did not run.
         error: the daemon's verdict; None where the workers' own answer says all.
         lengths, blob: the workers' answers.
+        lot: where the one value lies that the answer is the parcel of.
     """
 
     event: JobEvent
@@ -49,6 +51,7 @@ class End(NamedTuple):
     error: StokerError | None = None
     lengths: array[int] | None = None
     blob: bytes = b""
+    lot: Lot | None = None
 
 
 class Verdicts:
@@ -80,13 +83,17 @@ class Verdicts:
         """Go by these settings from now on."""
         self._settings = settings
 
-    def ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
-        """The first jobs of a span have ended."""
+    def ended(
+        self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran, lot: Lot | None = None
+    ) -> None:
+        """The first jobs of a span have ended; see :class:`~stokerd.pool.worker.Owner`."""
         batch = span.batch
         if batch.trace is not None:
             heard = self._clock.monotonic()
             begun = worker.begun_at(span.seq, heard)
             batch.trace.marks += (begun, begun + ran.seconds, heard)
+        if batch.lot is not None:
+            batch.lot.answered = True
         batch.estimate.learn(ran.seconds)
         self._queue.correct(batch, (ran.seconds - span.cost) * len(lengths))
         for first, part, data, failed in runs(lengths, blob):
@@ -104,7 +111,7 @@ class Verdicts:
             else:
                 if batch.keep:
                     _keep_values(batch, index, part, data)
-                end = End(JobEvent.SUCCEED, ran, None, part, data)
+                end = End(JobEvent.SUCCEED, ran, None, part, data, lot)
             self._end_attempt(batch, index, count, end)
         self.finish(batch)
 
@@ -318,7 +325,7 @@ class Verdicts:
             for at in range(index, index + count):
                 batch.errors[at] = told
         lengths = end.lengths.tobytes() if end.lengths is not None else b""
-        piece = Piece(index, count, lengths, end.blob, state, told)
+        piece = Piece(index, count, lengths, end.blob, state, told, end.lot)
         if batch.options.durable:
             written = self._ledger.ended(
                 batch, index, count, event=end.event, error=told, lengths=lengths, blob=end.blob

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +15,10 @@ from stokerd.promise import Promise
 BUFFER = 256 * 1024
 SMALL = 32 * 1024
 """Below this, joining buffers and one send beat sendmsg."""
+
+PASSED = 64
+"""Descriptors that are passed and received in one call, at most; the kernel takes 253."""
+_BESIDE = socket.CMSG_SPACE(4 * PASSED)
 
 Hear = Callable[[messages.Header, bytearray, int, int], None]
 """Takes a message: its header, and where in the buffer its body begins and ends. The buffer is reused afterwards."""
@@ -33,7 +39,11 @@ class Wire:
         self._buffer = bytearray(BUFFER)
         self._have = 0
         self._backlog = bytearray()
-        self._held: deque[tuple[Promise[None] | None, bytes, memoryview]] = deque()
+        self._held: deque[tuple[Promise[None] | None, bytes, memoryview, int]] = deque()
+        self._beside: list[int] = []
+        """Descriptors that leave with the next bytes."""
+        self.passed: deque[int] | None = None
+        """Descriptors that have come, for whoever is told of them; None: none are looked for."""
         self._reading = False
         self.distrusted = False
         """What came made no sense."""
@@ -48,35 +58,46 @@ class Wire:
 
     def close(self) -> None:
         """No more is sent or heard."""
+        for fd in (*self._beside, *(held[3] for held in self._held if held[3] >= 0), *(self.passed or ())):
+            os.close(fd)
+        self._beside.clear()
+        self.passed = None if self.passed is None else deque()
         self._held.clear()
         self._clock.unwatch(self._channel.fileno())
         self._clock.unwatch_write(self._channel.fileno())
 
     # --- out
 
-    def send(self, head: bytes, body: memoryview, after: Promise[None] | None = None) -> None:
-        """Send a message, in order; not before ``after`` is settled."""
+    def send(self, head: bytes, body: memoryview, after: Promise[None] | None = None, fd: int = -1) -> None:
+        """Send a message, in order; not before ``after`` is settled. ``fd`` goes with it, and is closed."""
         if self._held or (after is not None and not after.settled):
-            self._held.append((after, head, body))
+            self._held.append((after, head, body, fd))
             if after is not None:
                 after.when_settled(lambda _: self._release())
         else:
-            self._put(head, body)
+            self._put(head, body, fd)
 
     def _release(self) -> None:
         while self._held and ((after := self._held[0][0]) is None or after.settled):
-            _, head, body = self._held.popleft()
-            self._put(head, body)
+            _, head, body, fd = self._held.popleft()
+            self._put(head, body, fd)
             self.written_at = self._clock.monotonic()
 
-    def _put(self, head: bytes, body: memoryview) -> None:
+    def _put(self, head: bytes, body: memoryview, fd: int) -> None:
+        if fd >= 0:
+            self._beside.append(fd)
         if self._backlog:
             self._backlog += head
             self._backlog += body
             return
         total = len(head) + body.nbytes
         try:
-            sent = self._channel.send(head + bytes(body)) if total < SMALL else self._channel.sendmsg((head, body))
+            if self._beside:
+                sent = self._send_beside((head, body))
+            elif total < SMALL:
+                sent = self._channel.send(head + bytes(body))
+            else:
+                sent = self._channel.sendmsg((head, body))
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -88,7 +109,7 @@ class Wire:
 
     def _on_writable(self) -> None:
         try:
-            sent = self._channel.send(self._backlog)
+            sent = self._send_beside((self._backlog,)) if self._beside else self._channel.send(self._backlog)
         except BlockingIOError:
             return
         except OSError:
@@ -97,6 +118,15 @@ class Wire:
         if not self._backlog:
             self.written_at = self._clock.monotonic()
             self._clock.unwatch_write(self._channel.fileno())
+
+    def _send_beside(self, pieces: tuple[bytes | bytearray | memoryview, ...]) -> int:
+        """Send with descriptors, which may be ahead of their message, never behind it."""
+        fds = self._beside[:PASSED]
+        sent = self._channel.sendmsg(pieces, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+        del self._beside[: len(fds)]
+        for fd in fds:
+            os.close(fd)
+        return sent
 
     # --- in
 
@@ -116,7 +146,10 @@ class Wire:
                 self._buffer.extend(bytes(len(self._buffer)))
             try:
                 with memoryview(self._buffer) as view:
-                    got = self._channel.recv_into(view[self._have :])
+                    if self.passed is None:
+                        got = self._channel.recv_into(view[self._have :])
+                    else:
+                        got = self._receive(view[self._have :], self.passed)
             except BlockingIOError:
                 return
             except OSError:
@@ -127,8 +160,17 @@ class Wire:
             room = len(self._buffer) - self._have
             self._have += got
             self._parse()
-            if got < room:
+            if got < room and self.passed is None:  # else a read ends where descriptors are
                 return
+
+    def _receive(self, room: memoryview, passed: deque[int]) -> int:
+        got, beside, _flags, _from = self._channel.recvmsg_into((room,), _BESIDE)
+        for level, kind, data in beside:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                passed.extend(fds)
+        return got
 
     def _parse(self) -> None:
         at, head = 0, messages.HEADER.size

@@ -20,9 +20,11 @@ from stoker.protocol.states import WORKER_MOVES, WorkerEvent, WorkerState, step
 from stokerd.capture import Capture
 from stokerd.child import Child, Exit
 from stokerd.clock import Clock, Timer
+from stokerd.depot import Depot, Lot
 from stokerd.output import Output
 from stokerd.pool import messages, page
 from stokerd.pool.batch import Batch, Function
+from stokerd.pool.sharing import Sharing
 from stokerd.pool.wire import Wire
 from stokerd.promise import Promise
 
@@ -30,6 +32,7 @@ MAX_FUNCTIONS = 256
 """Uploaded functions a worker is told before it is made to start afresh: see :mod:`stokerd.pool.calls`."""
 PATIENCE = 0.1
 """Seconds within which a worker should begin with a job."""
+_ABOUT_MEMORY = frozenset({messages.SHARE, messages.LAID, messages.DROPPED})
 STOP_GRACE = 5.0
 """Seconds that a worker without jobs gets to end before it is killed."""
 
@@ -65,8 +68,10 @@ class Owner(Protocol):
     def worker_ready(self, worker: Worker) -> None:
         """It can be handed jobs."""
 
-    def jobs_ended(self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
-        """The first ``len(lengths)`` jobs of the span have ended."""
+    def jobs_ended(
+        self, worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran, lot: Lot | None
+    ) -> None:
+        """The first ``len(lengths)`` jobs of the span have ended; the value of a single one lies in ``lot``."""
 
     def jobs_returned(self, worker: Worker, span: Span) -> None:
         """These jobs were not started, and never will be by this worker."""
@@ -90,8 +95,18 @@ class Owner(Protocol):
 class Worker:
     """See the module."""
 
-    def __init__(self, number: int, environment: Environment, clock: Clock, owner: Owner, output_bytes: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        environment: Environment,
+        clock: Clock,
+        owner: Owner,
+        output_bytes: int,
+        depot: Depot | None = None,
+    ) -> None:
         self.id = number
+        self._depot = depot
+        self._sharing: Sharing | None = None
         self.environment, self.environment_key = environment, environment.key
         self.state = WorkerState.STARTING
         self.started = clock.time()
@@ -191,6 +206,8 @@ class Worker:
         if self.watchdog is not None:
             self.watchdog.cancel()
         self._owner.worker_gone(self, how, victim)
+        if self._sharing is not None:
+            self._sharing.close()
         self._release()
 
     def _release(self) -> None:
@@ -252,15 +269,17 @@ class Worker:
             self._teach(batch.function)
         lengths = batch.lengths[index : index + count].tobytes()
         payload = batch.payload(index, count)
+        form, segment = (batch.form, 0) if not batch.lays and batch.lot is None else self._share(batch)
         head = messages.pack(
             messages.RUN,
             size=len(batch.template) + len(lengths) + payload.nbytes,
             seq=self.next_seq,
             extra=batch.first_id + index,
             usage=batch.options.slots,
+            resident=segment,
             count=count,
             template=len(batch.template),
-            form=batch.form,
+            form=form,
         )
         if not self.outstanding:
             self._handed_at = self._clock.monotonic()
@@ -271,6 +290,22 @@ class Worker:
         self.ahead += cost * count
         self.move(WorkerEvent.ASSIGN)
         self.wire.send(head + batch.template + lengths, payload, after)
+
+    def _share(self, batch: Batch) -> tuple[int, int]:
+        """Form and segment for a batch whose jobs have large data, or may return some."""
+        if self._depot is None:
+            return batch.form, 0
+        if self._sharing is None:
+            self._sharing = Sharing(f"w{self.id}", self._depot, self.wire, self._grant)
+        form = batch.form | (messages.LAYS if batch.lays else 0)
+        if batch.lot is None:
+            return form, 0
+        self._sharing.bring(batch.lot)
+        return form | messages.PARCEL, batch.lot.number
+
+    def _grant(self, room: int) -> None:
+        if self._page is not None:
+            self._page[page.ROOM] = room
 
     def _teach(self, function: Function) -> None:
         if len(self.functions) >= MAX_FUNCTIONS:
@@ -303,7 +338,11 @@ class Worker:
             with memoryview(buffer) as view:
                 blob = bytes(view[blob_at:end])
             ran = Ran(header.extra / 1e9 / header.count, header.usage / 1e9 / header.count, header.resident)
-            self._results(header.seq, lengths, blob, ran)
+            laid = self._sharing.take_laid() if header.form and self._sharing is not None else None
+            self._results(header.seq, lengths, blob, ran, laid)
+        elif header.op in _ABOUT_MEMORY:
+            if self._sharing is not None:
+                self._sharing.hear(header)
         elif header.op == messages.OUTPUT:
             if end - start == messages.OFFSET.size:
                 self._output(header.seq, header.extra, messages.OFFSET.unpack_from(buffer, start)[0])
@@ -339,7 +378,7 @@ class Worker:
         done, total = struct.unpack("<dd", struct.pack("<QQ", words[page.PROGRESS_DONE], words[page.PROGRESS_TOTAL]))
         return done, None if total < 0 else total
 
-    def _results(self, seq: int, lengths: array[int], blob: bytes, ran: Ran) -> None:
+    def _results(self, seq: int, lengths: array[int], blob: bytes, ran: Ran, lot: Lot | None = None) -> None:
         self._patience = PATIENCE
         while lengths and self.spans:
             span = self.spans[0]
@@ -362,7 +401,7 @@ class Worker:
             done = self._cut(span, count)
             seq += count
             self.jobs_done += count
-            self._owner.jobs_ended(self, done, mine, part, ran)
+            self._owner.jobs_ended(self, done, mine, part, ran, lot)
         self._rest()
 
     def _cut(self, span: Span, count: int) -> Span:

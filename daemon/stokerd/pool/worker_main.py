@@ -7,6 +7,7 @@ each visible to the daemon in the shared page: claim it (``current``), run it, p
 
 from __future__ import annotations
 
+import array
 import contextlib
 import gc
 import json
@@ -20,11 +21,13 @@ import struct
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from stokerd.forkserver.handles import Handles
-from stokerd.pool import calls, commands, messages, page, progress
+from stokerd.pool import calls, commands, messages, page, parcels, progress
 from stokerd.pool import claims as claim
 from stokerd.pool.freshness import Sources
 from stokerd.pool.outbox import Outbox
@@ -34,6 +37,8 @@ FLUSH_NS = 1_000_000
 """A result waits for company at most this long while more jobs are run."""
 BUFFER = 256 * 1024
 STDOUT, STDERR = 1, 2
+_BESIDE = socket.CMSG_SPACE(4 * 64)
+"""Room for the descriptors that come with what is read."""
 TELL_NS = 50_000_000
 """Progress is told at most this often; how much is done stands in the page at all times."""
 MAX_NOTE = 256
@@ -66,6 +71,7 @@ class Worker:
         self._told_at = 0
         self._resident = 0
         self._functions = calls.Functions()
+        self._parcels: parcels.Parcels | None = None
         self._buffer = bytearray(BUFFER)
         self._have = 0
         # Asleep in poll and not in recv: who sleeps in recv is woken as well when the daemon takes what was sent last.
@@ -174,11 +180,23 @@ class Worker:
         while self._have < size:
             self._readable()
             with memoryview(self._buffer) as view:
-                got = self._channel.recv_into(view[self._have :])
+                if self._parcels is None:
+                    got = self._channel.recv_into(view[self._have :])
+                else:
+                    got = self._receive(view[self._have :], self._parcels.passed)
             if not got:
                 return False
             self._have += got
         return True
+
+    def _receive(self, room: memoryview, passed: deque[int]) -> int:
+        got, beside, _flags, _from = self._channel.recvmsg_into((room,), _BESIDE)
+        for level, kind, data in beside:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                passed.extend(fds)
+        return got
 
     def _consume(self, size: int) -> None:
         rest = self._have - size
@@ -200,9 +218,20 @@ class Worker:
             self._functions.learn(template, bytes(body[header.template :]))
         elif header.op == messages.BEGIN:
             self._begin(header, template, body[header.template :])
+        elif header.op == messages.SHARE:
+            self._share()
+        elif header.op in (messages.SEGMENT, messages.FORGET):
+            if self._parcels is not None:
+                self._parcels.take(header)
         elif header.op == messages.RUN and not self._is_stale():
             self._threads.follow(header.usage)
             self._run(header, template, body[header.template :])
+
+    def _share(self) -> None:
+        """Take part in shared memory: from here on, descriptors may come."""
+        words = self._words
+        self._parcels = parcels.Parcels(self._tell, lambda: words[page.ROOM])
+        self._channel.sendall(messages.pack(messages.SHARE))
 
     def _begin(self, header: messages.Header, template: bytes, payload: memoryview) -> None:
         """Call what every worker of this pool begins with; where that fails, say why and end."""
@@ -239,11 +268,14 @@ class Worker:
             else:
                 if header.form == messages.COMMAND:
                     commands.job = header.extra + index
-                data, error = self._run_one(seq, header.form, template, body[at : at + length])
+                data, error = self._run_one(seq, header, template, body[at : at + length])
                 now = time.monotonic_ns()
                 self._sources.note_imports()  # before anybody can know the result, and change what was imported
                 self._tell_output(seq)
-                self._outbox.add(seq, data, now - started, error=error)
+                if isinstance(data, bytes):
+                    self._outbox.add(seq, data, now - started, error=error)
+                else:
+                    self._outbox.add_laid(seq, data, now - started)
                 words[page.DONE] = seq
                 if now - window > FLUSH_NS:
                     self._outbox.flush()
@@ -269,8 +301,13 @@ class Worker:
         self._outbox.flush()
         self._say(messages.pack(messages.RETURNED, seq=seq, count=1))
 
-    def _run_one(self, seq: int, form: int, template: bytes, payload: memoryview) -> tuple[bytes, bool]:
+    def _run_one(
+        self, seq: int, header: messages.Header, template: bytes, payload: memoryview
+    ) -> tuple[bytes | parcels.Laid, bool]:
         """The job's packed value, or its packed error and True."""
+        form = header.form & messages.PLAIN_FORM
+        if form != header.form:
+            return self._run_shared(seq, header, template, payload)
         try:
             try:
                 self._running = seq  # an import, too, can be interrupted
@@ -285,6 +322,32 @@ class Worker:
             # A second signal of the ladder, between the job's own end and the line above.
             self._running = 0
             return calls.pack_error(form, why), True
+
+    def _run_shared(
+        self, seq: int, header: messages.Header, template: bytes, payload: memoryview
+    ) -> tuple[bytes | parcels.Laid, bool]:
+        """As :meth:`_run_one`, for a job whose arguments lie in shared memory or whose value may."""
+        form, mine = header.form & messages.PLAIN_FORM, self._parcels
+        assert mine is not None  # noqa: S101 - it was told to share before
+        read: Callable[[memoryview], Any] = calls.unpickle
+        try:
+            try:
+                if header.form & messages.PARCEL:
+                    mine.begin(header.resident)
+                    read = mine.load
+                self._running = seq
+                value = calls.run(form, self._functions.find(template), payload, read)
+                self._running = 0
+                lays = mine if header.form & messages.LAYS else None
+                return calls.pack_large(form, value, self._result_bytes, lays), False
+            except BaseException as why:  # as above
+                self._running = 0
+                return calls.pack_error(form, why), True
+        except (KeyboardInterrupt, calls.JobTerminated) as why:
+            self._running = 0
+            return calls.pack_error(form, why), True
+        finally:
+            mine.end()
 
     def _tell_output(self, seq: int) -> None:
         """Say where this job's output ends, if it wrote anything: to the byte, whoever wrote it."""

@@ -57,7 +57,7 @@ def test_a_process_that_has_gone_weighs_nothing(process):
 def weights(monkeypatch):
     """What each worker weighs, by its process id."""
     found: dict[int, int] = {}
-    monkeypatch.setattr(lookout, "resident", lambda pid: found.get(pid, 0))
+    monkeypatch.setattr(lookout, "resident", lambda pid, _lent: found.get(pid, 0))
     return found
 
 

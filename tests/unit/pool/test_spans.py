@@ -117,7 +117,9 @@ class Case:
     def worker_has_room(self, worker: Worker) -> None:
         assert worker.outstanding == sum(span.count for span in worker.spans) >= 0
 
-    def jobs_ended(self, _worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran) -> None:
+    def jobs_ended(
+        self, _worker: Worker, span: Span, lengths: array[int], blob: bytes, ran: Ran, _lot: object = None
+    ) -> None:
         assert ran.seconds >= 0
         for first, part, data, failed in runs(lengths, blob):
             at = 0

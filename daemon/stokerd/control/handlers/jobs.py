@@ -28,6 +28,8 @@ from stoker.protocol.requests import (
     RetryReply,
     Room,
     RoomReply,
+    Share,
+    ShareReply,
     Submit,
     SubmitReply,
     Upload,
@@ -39,6 +41,7 @@ from stokerd.control.handlers import shown
 from stokerd.control.jobspec import check_upload, orders_of
 from stokerd.control.streams import ResultStream
 from stokerd.deadline import with_deadline
+from stokerd.depot import Lot
 from stokerd.pool.batch import Batch
 from stokerd.pool.describe import value_of
 from stokerd.pool.pools import Filter, Order
@@ -55,11 +58,21 @@ def upload(parts: Supervisor, caller: Caller, request: Upload) -> UploadReply:
     return UploadReply(function=request.function)
 
 
+def share(parts: Supervisor, caller: Caller, _request: Share) -> ShareReply:
+    """Begin to share memory with a session."""
+    session = caller.session
+    if session.pass_descriptors is None or session.anonymous or not parts.depot.limit:
+        return ShareReply(bytes=0)
+    session.pass_descriptors()
+    session.shares = True
+    return ShareReply(bytes=parts.depot.limit)
+
+
 def submit(parts: Supervisor, caller: Caller, request: Submit) -> SubmitReply | Stream | Promise[Any]:
     """Queue jobs, and answer as the request wishes."""
     orders = orders_of(parts, caller, request)
     if request.stream:
-        return _streamed(parts, request, orders)
+        return _streamed(parts, caller, request, orders)
     batches, accepted = parts.pools.submit(orders)
     if request.wait is None:
         return _once(accepted, lambda: SubmitReply(jobs=tuple(map(parts.pools.describe_batch, batches))))
@@ -74,14 +87,33 @@ def submit(parts: Supervisor, caller: Caller, request: Submit) -> SubmitReply | 
     )
 
 
-def _streamed(parts: Supervisor, request: Submit, orders: Sequence[Order]) -> Stream | Promise[Any]:
+def _streamed(parts: Supervisor, caller: Caller, request: Submit, orders: Sequence[Order]) -> Stream | Promise[Any]:
     """Results come in parts, as they come; of a job whose key is known, those that it has had first."""
-    stream = ResultStream(parts.clock, tell_ids=request.wait is not None)
+    stream = ResultStream(parts.clock, tell_ids=request.wait is not None, session=caller.session, depot=parts.depot)
     for order in orders:
         stream.listen(order.batch)
-    batches, accepted = parts.pools.submit(orders)
+        if order.batch.lot is not None:
+            _lend_segment(parts, order.batch, order.batch.lot)
+    try:
+        batches, accepted = parts.pools.submit(orders)
+    except StokerError:
+        for order in orders:
+            if order.batch.lot is not None:
+                order.batch.lot.wanted = False  # it stays its maker's
+        raise
     stream.begin([order.batch for order in orders], batches)
     return _once(accepted, lambda: Stream(stream.start))
+
+
+def _lend_segment(parts: Supervisor, batch: Batch, lot: Lot) -> None:
+    """What a job is called with lies in shared memory: until it has ended, and no longer."""
+
+    def over(_batch: Batch) -> None:
+        batch.drop_payload()
+        parts.depot.ended(lot)
+
+    lot.lend()
+    batch.on_end.append(over)
 
 
 def _once(accepted: Promise[None] | None, make: Callable[[], T]) -> T | Promise[T]:
@@ -282,6 +314,7 @@ def retry(parts: Supervisor, _caller: Caller, request: Retry) -> RetryReply:
 
 
 HANDLERS: dict[type, Any] = {
+    Share: share,
     Upload: upload,
     Submit: submit,
     Jobs: jobs,
