@@ -101,7 +101,12 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _is_of_another(cached: str, stamp: Stamp) -> bool:
-    """Whether the compiled file that an import has left or used is of a source other than this; False: not known."""
+    """Whether the compiled file that an import has left or used is of a source other than this; False: not known.
+
+    Where imports leave none, the one that is there may be older than what was imported.
+    """
+    if sys.dont_write_bytecode or not os.access(os.path.dirname(cached), os.W_OK):  # noqa: PTH120 - as above
+        return False
     try:
         with open(cached, "rb") as file:  # noqa: PTH123 - as above
             flags, modified, size = _COMPILED.unpack(file.read(_COMPILED.size))

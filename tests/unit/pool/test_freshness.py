@@ -145,3 +145,14 @@ def test_a_source_that_was_compiled_before_and_has_not_changed_is_not_taken_for_
     del sys.modules[module.stem]
     imported(sources, module)
     assert not sources.changed()
+
+
+def test_a_compiled_file_that_no_import_renews_does_not_make_its_source_another(sources, module, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    importlib.invalidate_caches()
+    importlib.import_module(module.stem)
+    del sys.modules[module.stem]
+    change(module)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    imported(sources, module)
+    assert not sources.changed()
