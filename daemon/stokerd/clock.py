@@ -7,14 +7,16 @@ hands them its loop (:mod:`stokerd.loop`), tests a clock that they turn by hand,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import struct
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Timer(Protocol):

@@ -10,10 +10,19 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
-
 from stokerd.systemd import under_systemd
+
+# structlog imports rich where there is one, for tracebacks that are not used here: 5 MB, and a good part of the start.
+_kept = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+    from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
+finally:
+    if _kept is None:
+        del sys.modules["rich"]
+    else:
+        sys.modules["rich"] = _kept
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 """structlog's level -> syslog's, which the journal reads from ``<N>`` at the start of a line."""

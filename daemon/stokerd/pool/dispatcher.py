@@ -63,6 +63,7 @@ class Dispatcher:
         self._tags, self._ledger, self._limits = tags, ledger, limits
         self._clock, self._bus = clock, bus
         self._estimates: dict[bytes, Estimate] = {}
+        self._shares: dict[str, int] = {}
         self._sharer: Timer | None = None
         self.held = False
         """Nothing is handed over: the pool is paused, or closes."""
@@ -83,6 +84,7 @@ class Dispatcher:
         """Hand over what can be."""
         if self.held:
             return
+        self._shares.clear()
         progress = True
         while progress and self._queue.jobs:
             progress = False
@@ -130,13 +132,24 @@ class Dispatcher:
         room = int((self._settings.prefetch - worker.ahead) / max(cost, 1e-6))
         if room < 1 or (batch.tags and self._tags.is_limited(batch.tags)):
             return alone
-        share = -(-self._queue.queued(worker.environment_key) // max(1, len(self._crew.members)))
+        share = self._share(worker.environment_key)
         room = min(room, share, MAX_SPAN)
         if batch.count > 1 and batch.nbytes > SPAN_BYTES:
             room = min(room, SPAN_BYTES * batch.count // batch.nbytes)
         room = max(room, alone)
         most = self._settings.max_jobs
         return min(room, most - worker.handed) if most else room
+
+    def _share(self, environment: str) -> int:
+        """What one worker gets at once of what is queued for an environment: as of the beginning of the dispatch.
+
+        Of what is left after each handing over, the shares would become smaller and smaller, down to one job, and each
+        of them costs a message to the worker, one back and one to the client.
+        """
+        share = self._shares.get(environment)
+        if share is None:
+            share = self._shares[environment] = -(-self._queue.queued(environment) // max(1, len(self._crew.members)))
+        return share
 
     def _hand_over(self, worker: Worker, batch: Batch, most: int) -> None:
         first, count = batch.take(most)
