@@ -177,3 +177,15 @@ def test_a_pool_that_is_held_hands_nothing_over_and_then_everything(house):
     assert batch.counts() == {"queued": 2}
     home.pool.pause(paused=False)
     assert batch.counts() == {"running": 2}
+
+
+def test_what_is_queued_is_shared_out_once_and_not_in_ever_smaller_parts(house):
+    home = house(2)
+    for _ in range(20):  # until it is known how quick they are
+        home.submit()
+        (hand,) = home.running()
+        hand.end(seconds=1e-6)
+    batch = home.submit(256)
+    spans = [(span.count, span.index) for hand in home.running() for span in home.worker(hand).spans]
+    assert batch.counts() == {"running": 256}
+    assert sorted(spans) == [(128, 0), (128, 128)]

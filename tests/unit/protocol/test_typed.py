@@ -194,3 +194,45 @@ def test_a_value_as_deep_as_messagepack_allows_is_told_whole() -> None:
 def test_nearest_is_silent_where_nothing_is_near() -> None:
     assert typed.nearest("qqqqqqqq", METHODS) == ""
     assert typed.nearest("x" * 10_000_000, METHODS) == ""
+
+
+def submit_head(number: int, **spec: Any) -> bytes:
+    work = {"function": "builtins:abs", "lengths": b"\x05\0\0\0"}
+    return codec.pack(
+        {"id": number, "method": "submit", "params": {"jobs": [{"pickle": work, **spec}], "stream": True}}
+    )
+
+
+def test_like_submits_are_decoded_once_and_keep_their_own_ids() -> None:
+    first, second = typed.quick_request(submit_head(1)), typed.quick_request(submit_head(2))
+    assert first is not None
+    assert second is not None
+    assert (first[0], second[0]) == (1, 2)
+    assert first[1] is second[1]
+
+
+@pytest.mark.parametrize(
+    "spec", [{"key": "once"}, {"environment": {"executable": "/usr/bin/python3", "cwd": "/", "env": {"TOKEN": "x"}}}]
+)
+def test_of_a_submit_with_a_key_or_an_environment_nothing_is_remembered(spec: dict[str, Any]) -> None:
+    first, second = typed.quick_request(submit_head(1, **spec)), typed.quick_request(submit_head(2, **spec))
+    assert first is not None
+    assert second is not None
+    assert first[1] == second[1]
+    assert first[1] is not second[1]
+
+
+def test_what_is_remembered_of_submits_is_bounded() -> None:
+    for number in range(3 * typed.REMEMBERED):
+        assert typed.quick_request(submit_head(1, name=f"job {number}")) is not None
+    assert len(typed._remembered) <= typed.REMEMBERED
+    large = codec.pack(
+        {
+            "id": 1,
+            "method": "submit",
+            "params": {"jobs": [{"pickle": {"function": "a:b", "lengths": bytes(4 * typed.MAX_REMEMBERED)}}]},
+        }
+    )
+    before = dict(typed._remembered)
+    assert typed.quick_request(large) is not None
+    assert typed._remembered == before
