@@ -19,7 +19,8 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from stoker.errors import ConnectionFailed, DaemonLost, NobodyListening
 from stoker.protocol.codec import Frame
@@ -124,8 +125,8 @@ class DirectLink:
         self._socket = connected
         self._send, self._recv = connected.send, connected.recv
         self._intake = Intake()
-        self._passed: list[tuple[int, list[tuple[int, int, bytes]], int, object]] = []
-        """What ``recvmsg_into`` returned, read by read, where descriptors are passed."""
+        self._passed: list[list[tuple[int, int, bytes]]] = []
+        """What came beside the bytes, read by read, where descriptors are passed."""
         self._got: list[bytes] = []
         """What was read while nothing was kept: most often a message."""
         self._out: deque[_Parcel] = deque((_Parcel([PREAMBLE]),))
@@ -222,7 +223,7 @@ class DirectLink:
         Raises:
             MalformedMessage: what came is not one.
         """
-        if self._intake.idle and (self._got or self._intake.descriptors is None):
+        if self._intake.idle:
             if not self._got and not (self._readable and self._get()):
                 return None
             frame = single(self._got[0])
@@ -252,14 +253,19 @@ class DirectLink:
 
     def _get(self) -> bool:
         """Read what is there while nothing is kept."""
+        passing = self._intake.descriptors is not None
         try:
-            self._got.extend(map(self._recv, (OWN,)))
+            if passing:
+                self._receive_beside(map(self._socket.recvmsg, (OWN,), (_BESIDE,)), self._got)
+            else:
+                self._got.extend(map(self._recv, (OWN,)))
         except OSError as why:
             return self._nothing(why)
         if not self._got[0]:
             self._got.clear()
             return self._nothing(None)
-        self._readable = len(self._got[0]) == OWN
+        # with descriptors, a read ends where some are, and more may be there
+        self._readable = passing or len(self._got[0]) == OWN
         return True
 
     def _nothing(self, why: OSError | None) -> bool:
@@ -278,7 +284,7 @@ class DirectLink:
             if intake.descriptors is None:
                 arrived.extend(map(self._socket.recv_into, (room,)))
             else:
-                self._read_beside(room, arrived)
+                self._receive_beside(map(self._socket.recvmsg_into, ((room,),), (_BESIDE,)), arrived)
         except OSError as why:
             return self._nothing(why)
         if arrived[-1] == 0:
@@ -287,19 +293,24 @@ class DirectLink:
         self._readable = arrived[-1] == len(room) or intake.descriptors is not None
         return True
 
-    def _read_beside(self, room: memoryview, arrived: list[int]) -> None:
-        """As ``recv_into``, with the descriptors that come beside the bytes: all in one expression, see the module."""
-        told = map(self._socket.recvmsg_into, ((room,),), (_BESIDE,))
+    def _receive_beside(self, told: Iterator[tuple[Any, ...]], into: list[Any]) -> None:
+        """Receive with what comes beside the bytes: all in one expression, see the module.
+
+        Args:
+            told: what ``recvmsg`` or ``recvmsg_into`` returns, once.
+            into: gets the first of it.
+        """
         one, other = itertools.tee(told)
-        counts = map(arrived.append, map(operator.itemgetter(0), one))
-        deque(zip(counts, map(self._passed.append, other), strict=True), 0)
-        if not self._passed[-1][1]:
+        firsts = map(into.append, map(operator.itemgetter(0), one))
+        beside = map(self._passed.append, map(operator.itemgetter(1), other))
+        deque(zip(firsts, beside, strict=True), 0)
+        if not self._passed[-1]:
             self._passed.pop()  # nothing came beside them
             return
         # All of them anew, from what was noted: it can be done twice.
         fds = array.array("i")
-        for _, beside, _, _ in self._passed:
-            for level, kind, data in beside:
+        for came in self._passed:
+            for level, kind, data in came:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         self._intake.descriptors = list(fds)

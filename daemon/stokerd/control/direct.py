@@ -228,13 +228,13 @@ class DirectServer:
         if peer.closed or peer.paused:
             return
         intake = peer.intake
-        if intake.descriptors is not None:
-            self._read_shared(peer, intake.descriptors)
-            return
         idle = intake.idle
         try:
-            data = peer.socket.recv(OWN) if idle else b""
-            count = len(data) if idle else peer.socket.recv_into(intake.room())
+            if intake.descriptors is not None:
+                data, count = _receive_beside(peer.socket, intake, intake.descriptors, idle=idle)
+            else:
+                data = peer.socket.recv(OWN) if idle else b""
+                count = len(data) if idle else peer.socket.recv_into(intake.room())
         except BlockingIOError:
             return
         except OSError:
@@ -253,21 +253,6 @@ class DirectServer:
         else:
             intake.adopt(data)
             self._take(peer)
-
-    def _read_shared(self, peer: _Peer, descriptors: list[int]) -> None:
-        """As :meth:`_read`, from a peer that passes descriptors."""
-        try:
-            count, beside, _flags, _from = peer.socket.recvmsg_into((peer.intake.room(),), _BESIDE)
-        except BlockingIOError:
-            return
-        except OSError:
-            count, beside = 0, []
-        descriptors += _passed(beside)
-        if not count:
-            self._gone(peer, "it closed its connection")
-            return
-        peer.intake.arrived.append(count)
-        self._take(peer)
 
     def _take(self, peer: _Peer) -> None:
         """Take what has come in whole, as far as this turn goes."""
@@ -442,6 +427,21 @@ def _expect_descriptors(peer: _Peer) -> None:
     """From now on it may pass some, and be passed some."""
     if peer.intake.descriptors is None:
         peer.intake.descriptors = []
+
+
+def _receive_beside(
+    connected: socket.socket, intake: Intake, descriptors: list[int], *, idle: bool
+) -> tuple[bytes, int]:
+    """What there is to be read, and how much it is; the descriptors beside it are added to the others."""
+    data = b""
+    if idle:
+        data, beside, _flags, _from = connected.recvmsg(OWN, _BESIDE)
+        count = len(data)
+    else:
+        count, beside, _flags, _from = connected.recvmsg_into((intake.room(),), _BESIDE)
+    if beside:
+        descriptors += _passed(beside)
+    return data, count
 
 
 def _passed(beside: Sequence[tuple[int, int, bytes]]) -> list[int]:
