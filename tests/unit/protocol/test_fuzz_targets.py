@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fuzz.targets import SEEDS, TARGETS
 
+from stoker.protocol import codec
+
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -29,3 +31,20 @@ def test_what_is_nearly_right_is_taken_or_refused(name, seed, cuts):
         at = chance.randrange(len(data) + 1)
         data[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
     TARGETS[name](bytes(data))
+
+
+NUMBERS = st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats()
+PLAIN = st.none() | NUMBERS | st.text(max_size=8) | st.binary(max_size=8)
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+WORDS = st.sampled_from(["v", "id", "method", "params", "result", "error", "more", "push", "quiet"])
+
+
+@pytest.mark.parametrize("name", ["messages", "replies"])
+@QUICK
+@given(head=st.dictionaries(WORDS, VALUES))
+def test_any_map_is_taken_or_refused(name, head):
+    TARGETS[name](codec.pack(head))
