@@ -37,7 +37,7 @@ HEAD = 4096
 ALIGNED = 64
 """Every buffer begins at a multiple of it: a cache line, and all that vector instructions ask for."""
 LARGE = 64 * 1024
-"""Bytes from which shared memory is quicker than a socket, measured: see docs/data.md."""
+"""Bytes from which shared memory is used: it is about as quick as a socket there, and ever quicker beyond."""
 SCANNED = 64
 """Elements of a list, tuple or map that are looked at for large bytes."""
 MOST = 64
