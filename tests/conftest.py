@@ -47,7 +47,7 @@ def start_daemon(short_path: Path) -> Iterator[StartDaemon]:
         except AssertionError as why:
             daemon.kill()
             failures.append(why)
-    assert not failures, failures
+    assert not failures, "\n".join(map(str, failures))
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,7 @@ class Lot:
         "number",
         "orphan",
         "size",
+        "turn",
         "used_at",
         "wanted",
     )
@@ -80,6 +81,8 @@ class Lot:
         """A job that has not ended is called with what lies in it."""
         self.begun = self.answered = False
         """Of that job: a worker was handed it; and has answered, so that the worker frees the segment."""
+        self.turn = 0
+        """How many jobs it has been lent to."""
         self.holder = ""
         """The session that was last given what lies in it."""
         self.orphan = False
@@ -87,10 +90,21 @@ class Lot:
         self.used_at = 0.0
         """When it was last spoken of, monotonic."""
 
-    def lend(self) -> None:
-        """A job is going to be called with what lies in it."""
+    def lend(self) -> int:
+        """A job is going to be called with what lies in it; returns its turn.
+
+        The one before need not have ended here: its worker frees the segment before it answers, and the maker sees
+        that at once, fills it again and is heard first.
+        """
+        self.turn += 1
         self.wanted = True
         self.begun = self.answered = False
+        return self.turn
+
+    def answer(self, turn: int) -> None:
+        """A worker has answered the job whose turn it was."""
+        if turn == self.turn:
+            self.answered = True
 
     def word(self, which: int) -> bool:
         """Read one of its words."""
@@ -241,8 +255,10 @@ class Depot:
         """It is used."""
         lot.used_at = self._clock.monotonic()
 
-    def ended(self, lot: Lot) -> None:
-        """The job has ended that was called with what lies in it."""
+    def ended(self, lot: Lot, turn: int) -> None:
+        """The job has ended that was called with what lay in it when it was its turn."""
+        if turn != lot.turn:
+            return  # it was freed then, and another job is to be called with it
         lot.wanted = False
         if lot.fd < 0:
             return

@@ -142,8 +142,8 @@ def _count(farm: Farm) -> Inventory:
 
 
 def _shared_memory() -> Iterator[str]:
-    """What lies in /dev/shm; other tests may run beside these, so what is known to be joblib's is left out."""
-    return (entry.name for entry in Path("/dev/shm").iterdir() if not entry.name.startswith("joblib_"))
+    """What lies in /dev/shm but for what joblib and loky have put there: other tests may run beside these."""
+    return (entry.name for entry in Path("/dev/shm").iterdir() if not entry.name.startswith(("joblib_", "sem.loky-")))
 
 
 def _files(folder: Path) -> int:

@@ -14,12 +14,12 @@ import psutil
 ROOT = Path(__file__).parents[2]
 
 
-def benchmarks(tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+def benchmarks(short_path: Path, *arguments: str) -> tuple[int, str, str]:
     """Run it with temporary files in a folder of the test's."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(short_path)},
         capture_output=True,
         text=True,
         timeout=100,
@@ -32,10 +32,10 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_quick_run_measures_prints_and_leaves_nothing(tmp_path: Path) -> None:
-    results = tmp_path / "results"
+def test_a_quick_run_measures_prints_and_leaves_nothing(short_path: Path) -> None:
+    results = short_path / "results"
     code, out, err = benchmarks(
-        tmp_path,
+        short_path,
         "--only",
         "floors,fairness",
         "--peers",
@@ -56,14 +56,14 @@ def test_a_quick_run_measures_prints_and_leaves_nothing(tmp_path: Path) -> None:
         "Stoker beside a map": 25,
     }
     assert sorted(path.name for path in results.iterdir()) == ["fairness.json", "floors.json"]
-    assert list(tmp_path.iterdir()) == [results]
+    assert list(short_path.iterdir()) == [results]
 
 
-def test_a_run_that_is_told_to_end_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+def test_a_run_that_is_told_to_end_leaves_no_process_and_no_file(short_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks", "--only", "jobs", "--peers", "pipe,(direct)", "--quick"],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(short_path)},
         stderr=subprocess.PIPE,
         text=True,
     ) as run:
@@ -75,10 +75,10 @@ def test_a_run_that_is_told_to_end_leaves_no_process_and_no_file(tmp_path: Path)
         run.communicate(timeout=60)
     assert run.returncode == 143
     assert [process for process in below if alive(process)] == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
-def test_an_unknown_section_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
-    code, _, err = benchmarks(tmp_path, "--only", "florrs")
+def test_an_unknown_section_is_refused_with_those_that_there_are(short_path: Path) -> None:
+    code, _, err = benchmarks(short_path, "--only", "florrs")
     assert code == 2
     assert "no section florrs; there are floors, jobs" in err

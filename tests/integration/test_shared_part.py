@@ -647,6 +647,7 @@ def test_anonymous_objects_end_with_the_last_program_that_used_them(client, run)
     copy.__setstate__({"id": object_id, "endpoint": client.endpoint, "maxsize": 0})
     copy._client = client
     copy.put(1)
+    assert copy.qsize() == 1  # a put is not waited for, and until it is known this program has not used it
     assert program.end()[0] == 0
     assert copy.get() == 1
 

@@ -132,11 +132,11 @@ def test_what_is_used_is_left_alone_however_long(house: House) -> None:
 def test_what_a_dead_client_made_goes_with_it_but_not_from_under_a_job(house: House) -> None:
     _, idle = house.lot("s1", 1)
     _, wanted = house.lot("s1", 2)
-    wanted.lend()
+    turn = wanted.lend()
     house.depot.leave("s1")
     assert idle.fd == -1
     assert wanted.fd >= 0
-    house.depot.ended(wanted)
+    house.depot.ended(wanted, turn)
     assert wanted.fd == -1
 
 
@@ -165,10 +165,10 @@ def test_what_a_client_has_freed_stays_its_makers_when_the_client_dies(house: Ho
 def test_what_a_dead_worker_may_still_have_had_in_its_hands_is_retired(house: House) -> None:
     _, lot = house.lot("s1")
     house.depot.join("w1", Worker())
-    lot.lend()
+    turn = lot.lend()
     lot.known.add("w1")
     lot.begun = lot.answered = True
-    house.depot.ended(lot)
+    house.depot.ended(lot, turn)
     house.depot.leave("w1")
     assert lot.fd == -1
     assert house.made[0].retired
@@ -176,17 +176,32 @@ def test_what_a_dead_worker_may_still_have_had_in_its_hands_is_retired(house: Ho
 
 def test_a_job_that_no_worker_has_seen_leaves_its_segment_free(house: House) -> None:
     segment, lot = house.lot("s1")
-    lot.lend()
-    house.depot.ended(lot)
+    turn = lot.lend()
+    house.depot.ended(lot, turn)
     assert not segment.used
     assert not segment.retired
 
 
+def test_a_job_that_is_heard_to_have_ended_late_takes_nothing_from_the_one_after_it(house: House) -> None:
+    _, lot = house.lot("s1")
+    house.depot.join("w1", Worker())
+    before, now = lot.lend(), lot.lend()
+    lot.answer(before)
+    house.depot.ended(lot, before)
+    assert lot.wanted
+    assert not lot.answered
+    house.depot.leave("w1")
+    assert lot.fd >= 0
+    lot.answer(now)
+    house.depot.ended(lot, now)
+    assert not lot.wanted
+
+
 def test_a_job_whose_worker_died_has_its_segment_retired(house: House) -> None:
     segment, lot = house.lot("s1")
-    lot.lend()
+    turn = lot.lend()
     lot.begun = True
-    house.depot.ended(lot)
+    house.depot.ended(lot, turn)
     assert segment.retired
 
 

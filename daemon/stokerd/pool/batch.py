@@ -135,6 +135,7 @@ class Batch:
         "template",
         "timeout",
         "trace",
+        "turn",
         "values",
         "weight",
         "workers",
@@ -184,6 +185,8 @@ class Batch:
         self.name, self.pool, self.session = name, pool, session
         self.form, self.template, self.function = form, template, function
         self.lot, self.lays = lot, lays
+        self.turn = 0
+        """Which of the jobs this is that have been called with what lies in ``lot``."""
         self.lengths, self.blob = lengths, blob
         self.nbytes = blob.nbytes if isinstance(blob, memoryview) else len(blob)
         """Bytes of the whole payload."""

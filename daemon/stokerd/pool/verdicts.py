@@ -93,7 +93,7 @@ class Verdicts:
             begun = worker.begun_at(span.seq, heard)
             batch.trace.marks += (begun, begun + ran.seconds, heard)
         if batch.lot is not None:
-            batch.lot.answered = True
+            batch.lot.answer(batch.turn)
         batch.estimate.learn(ran.seconds)
         self._queue.correct(batch, (ran.seconds - span.cost) * len(lengths))
         for first, part, data, failed in runs(lengths, blob):

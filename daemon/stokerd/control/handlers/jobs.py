@@ -110,9 +110,9 @@ def _lend_segment(parts: Supervisor, batch: Batch, lot: Lot) -> None:
 
     def over(_batch: Batch) -> None:
         batch.drop_payload()
-        parts.depot.ended(lot)
+        parts.depot.ended(lot, batch.turn)
 
-    lot.lend()
+    batch.turn = lot.lend()
     batch.on_end.append(over)
 
 
