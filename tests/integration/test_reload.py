@@ -172,7 +172,11 @@ def test_a_name_that_moves_to_another_table_is_free_in_time(configured: Configur
 
 
 def test_what_somebody_has_under_a_new_name_is_adopted_replaced_or_told(configured: Configured) -> None:
-    for params in ({"kind": "pool", "workers": 1}, {"kind": "burner", "load": 1}, {"kind": "process", "argv": ["cat"]}):
+    for params in (
+        {"kind": "pool", "workers": 1},
+        {"kind": "burner", "load": 1},
+        {"kind": "process", "argv": ["sleep", "9"]},
+    ):
         configured.daemon.result("start", name=f"my-{params['kind']}", **params)
     tables = "[pool.my-pool]\nworkers = 2\n[burner.my-burner]\nload = 2\n[process.my-process]\nargv = ['true']\n"
     done = configured.reload(BASE + tables)
