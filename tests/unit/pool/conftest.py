@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,15 +10,6 @@ from tests.unit.pool.houses import House
 from tests.unit.store.stores import Stored
 
 from stokerd.pool.settings import PoolSettings
-
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """A worker that runs in this process sets how many threads BLAS has; the tests after it are not to inherit that."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.fixture
