@@ -10,7 +10,10 @@ blob. Shared by both ends, and the worker's end runs in any interpreter: standar
 
 from __future__ import annotations
 
+import array
+import socket
 import struct
+from collections import deque
 from typing import NamedTuple
 
 HEADER = struct.Struct("<QQQQIIHBB")
@@ -71,6 +74,9 @@ LENGTH = 0x7FFF_FFFF
 """A result's length is its low 31 bits: one value is under 2 GiB."""
 
 OFFSET = struct.Struct("<Q")
+PASSED = 64
+"""Descriptors that are passed and received in one call, at most; the kernel takes 253."""
+_BESIDE = socket.CMSG_SPACE(4 * PASSED)
 
 
 class Header(NamedTuple):
@@ -101,3 +107,14 @@ def pack(  # noqa: PLR0913 - a header's fields, by name
 ) -> bytes:
     """A header as bytes."""
     return HEADER.pack(size, seq, extra, usage, resident, count, template, op, form)
+
+
+def receive(channel: socket.socket, room: memoryview, passed: deque[int]) -> int:
+    """Read into ``room``, as ``recv_into`` does; descriptors that come with it are added to ``passed``."""
+    got, beside, _flags, _from = channel.recvmsg_into((room,), _BESIDE)
+    for level, kind, data in beside:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds = array.array("i")
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+            passed.extend(fds)
+    return got

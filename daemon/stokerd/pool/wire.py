@@ -16,9 +16,6 @@ BUFFER = 256 * 1024
 SMALL = 32 * 1024
 """Below this, joining buffers and one send beat sendmsg."""
 
-PASSED = 64
-"""Descriptors that are passed and received in one call, at most; the kernel takes 253."""
-_BESIDE = socket.CMSG_SPACE(4 * PASSED)
 
 Hear = Callable[[messages.Header, bytearray, int, int], None]
 """Takes a message: its header, and where in the buffer its body begins and ends. The buffer is reused afterwards."""
@@ -121,7 +118,7 @@ class Wire:
 
     def _send_beside(self, pieces: tuple[bytes | bytearray | memoryview, ...]) -> int:
         """Send with descriptors, which may be ahead of their message, never behind it."""
-        fds = self._beside[:PASSED]
+        fds = self._beside[: messages.PASSED]
         sent = self._channel.sendmsg(pieces, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
         del self._beside[: len(fds)]
         for fd in fds:
@@ -149,7 +146,7 @@ class Wire:
                     if self.passed is None:
                         got = self._channel.recv_into(view[self._have :])
                     else:
-                        got = self._receive(view[self._have :], self.passed)
+                        got = messages.receive(self._channel, view[self._have :], self.passed)
             except BlockingIOError:
                 return
             except OSError:
@@ -162,15 +159,6 @@ class Wire:
             self._parse()
             if got < room and self.passed is None:  # else a read ends where descriptors are
                 return
-
-    def _receive(self, room: memoryview, passed: deque[int]) -> int:
-        got, beside, _flags, _from = self._channel.recvmsg_into((room,), _BESIDE)
-        for level, kind, data in beside:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
-                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-                passed.extend(fds)
-        return got
 
     def _parse(self) -> None:
         at, head = 0, messages.HEADER.size

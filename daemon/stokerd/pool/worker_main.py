@@ -7,7 +7,6 @@ each visible to the daemon in the shared page: claim it (``current``), run it, p
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import json
@@ -21,7 +20,6 @@ import struct
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -37,8 +35,6 @@ FLUSH_NS = 1_000_000
 """A result waits for company at most this long while more jobs are run."""
 BUFFER = 256 * 1024
 STDOUT, STDERR = 1, 2
-_BESIDE = socket.CMSG_SPACE(4 * 64)
-"""Room for the descriptors that come with what is read."""
 TELL_NS = 50_000_000
 """Progress is told at most this often; how much is done stands in the page at all times."""
 MAX_NOTE = 256
@@ -183,20 +179,11 @@ class Worker:
                 if self._parcels is None:
                     got = self._channel.recv_into(view[self._have :])
                 else:
-                    got = self._receive(view[self._have :], self._parcels.passed)
+                    got = messages.receive(self._channel, view[self._have :], self._parcels.passed)
             if not got:
                 return False
             self._have += got
         return True
-
-    def _receive(self, room: memoryview, passed: deque[int]) -> int:
-        got, beside, _flags, _from = self._channel.recvmsg_into((room,), _BESIDE)
-        for level, kind, data in beside:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
-                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-                passed.extend(fds)
-        return got
 
     def _consume(self, size: int) -> None:
         rest = self._have - size
