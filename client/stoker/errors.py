@@ -432,10 +432,26 @@ class BadKey(StokerError):
 
 
 class ConfigError(StokerError):
-    """The configuration is not valid; nothing of it was applied."""
+    """The configuration is not valid; nothing of it was applied.
+
+    The message tells the first problem, ``data["problems"]`` has all of them.
+    """
 
     code = "config-error"
     exit_code = EXIT_CONFIG
+
+    @property
+    def further(self) -> list[str]:
+        """The problems after the first, for people, one line each."""
+        told = self.data.get("problems")
+        rest = [each for each in told[1:] if isinstance(each, dict)] if isinstance(told, list) else []
+        return [_problem(each, self.data.get("path")) for each in rest]
+
+
+def _problem(told: dict[str, Any], path: Any) -> str:
+    place = ":".join(str(part) for part in (path, told.get("line")) if part)
+    hint = f" ({told['hint']})" if told.get("hint") else ""
+    return f"{place}: {told.get('key')}: {told.get('message')}{hint}"
 
 
 class InternalError(StokerError):

@@ -23,6 +23,7 @@ from stoker.errors import (
     EXIT_PERMISSION,
     EXIT_UNREACHABLE,
     BadRequest,
+    ConfigError,
     StokerError,
 )
 
@@ -57,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(given)
         return _run(options, tell)
     except StokerError as why:
-        print(f"stokerd: {why}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        for told in (str(why), *(why.further if isinstance(why, ConfigError) else ())):
+            print(f"stokerd: {told}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         tell({"error": why.to_wire()})
         if why.data.get("full"):
             return EXIT_IO  # no matter of what it was to make: another time there may be room

@@ -216,6 +216,9 @@ def test_config_check_looks_at_a_file_without_a_daemon(alone):
     assert checked.json["error"]["code"] == "config-error"
     assert "log_level" in checked.err
     assert alone.run("config", "check", str(alone.home / "none.toml")).code == 78
+    bad.write_text("[daemon]\nlog_lvel = 'info'\nnice = 99\n[pool.default]\nworkers = 'many'\n")
+    told = alone.run("config", "check", str(bad)).err
+    assert [f"{bad}:{line}: " in told for line in (2, 3, 5)] == [True] * 3
 
 
 def test_doctor_finds_nothing_to_mend_here(shell):

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from stoker.cli import render
-from stoker.errors import StokerError
+from stoker.errors import ConfigError, StokerError
 
 
 class Output:
@@ -50,6 +50,9 @@ class Output:
         self.note(f"{head} {error.message or error.wire_code}")
         if error.hint:
             self.note(f"  {render.paint('hint:', 'cyan', colour=self._colour_err)} {error.hint}")
+        if isinstance(error, ConfigError):
+            for further in error.further:
+                self.note(f"{head} {further}")
 
     def warn(self, text: str) -> None:
         """A remark that should be seen: stderr, in yellow where there is colour."""

@@ -57,6 +57,14 @@ def test_a_configuration_error_ends_with_78_and_has_line_and_suggestion(tmp_path
     assert f"{path}:2" in printed
 
 
+def test_every_problem_of_a_configuration_is_told_with_its_line(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[daemon]\nsockt = 'x'\nnice = 99\n[pool.default]\nworkers = 'many'\n")
+    code, line, printed = stokerd("--check", "--config", str(path))
+    assert (code, len(line["error"]["data"]["problems"])) == (78, 3)
+    assert [told.split(": ")[1] for told in printed.splitlines()] == [f"{path}:{number}" for number in (2, 3, 5)]
+
+
 def test_a_valid_configuration_is_checked_without_starting_anything(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("[daemon]\nnice = 0\n")
