@@ -134,6 +134,11 @@ def test_a_user_can_have_one_too(machine):
         machine.run(*user, STOKER, "service", "uninstall", "--user", "--instance", "two")
         machine.run(*user, STOKER, "service", "uninstall", "--user")
         assert machine.code(*user, STOKER, "service", "status", "--user") == 4
+        elsewhere = [*user, "XDG_CONFIG_HOME=/root/elsewhere"]  # of a shell; the manager was started without it
+        machine.run(*elsewhere, STOKER, "service", "install", "--user")
+        assert machine.code(*elsewhere, STOKER, "service", "status", "--user") == 0
+        machine.run(*elsewhere, STOKER, "service", "uninstall", "--user")
+        assert machine.code(*elsewhere, STOKER, "service", "status", "--user") == 4
     finally:
         machine.run("systemctl", "stop", "user@0.service")
 

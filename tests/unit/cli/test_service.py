@@ -127,6 +127,24 @@ def test_what_systemctl_complains_of_is_told(fake_systemctl):
         systemctl.Systemctl(user=False).do("enable", "x.service")
 
 
+@pytest.mark.parametrize(
+    ("ours", "home"),
+    [
+        ({}, "/home/ada/.config"),
+        ({"XDG_CONFIG_HOME": "/etc/xdg"}, "/etc/xdg"),
+        ({"XDG_CONFIG_HOME": "/x"}, "/home/ada/.config"),
+    ],
+)
+def test_a_users_units_lie_where_the_users_manager_looks(fake_systemctl, ours, home):
+    fake_systemctl(
+        "echo /home/ada/.config/systemd/user.control /run/user/7/systemd/transient "
+        "/home/ada/.config/systemd/user /etc/xdg/systemd/user /usr/lib/systemd/user"
+    )
+    environ = systemctl.Systemctl(user=True).environ({**ENVIRON, **ours})
+    assert Service(user=True).units(environ) == Path(home, "systemd/user")
+    assert systemctl.Systemctl(user=False).environ(ours) == ours
+
+
 def test_a_user_without_a_manager_is_told_how_to_have_one(fake_systemctl):
     fake_systemctl("echo 'Failed to connect to bus' >&2; exit 1")
     with pytest.raises(NoServiceManager, match="Failed to connect to bus") as told:

@@ -39,13 +39,14 @@ def run(args: Namespace, out: Output) -> int:
     programs, source = installation.programs(), layout.templates()
     if not service.user:
         installation.check_open(programs)
+    environ = systemctl.environ(os.environ)
     version, drop_ins = systemctl.version(), tuple(dict.fromkeys(args.drop_ins))
-    planned = list(layout.contents(service, source, programs, version, drop_ins, os.environ))
-    config = service.config(os.environ)
+    planned = list(layout.contents(service, source, programs, version, drop_ins, environ))
+    config = service.config(environ)
     if not service.user and not config.exists():
         planned.append((config, layout.first_config(service)))
     told = [{"path": str(path), "state": files.state(path, text)} for path, text in planned]
-    facts = {"unit": service.unit(), "endpoint": service.endpoint(os.environ), "files": told, "dry_run": args.dry_run}
+    facts = {"unit": service.unit(), "endpoint": service.endpoint(environ), "files": told, "dry_run": args.dry_run}
     if args.dry_run:
         contents = {str(path): text for path, text in planned}
         _show_plan(systemctl, service, facts | {"contents": contents}, out)

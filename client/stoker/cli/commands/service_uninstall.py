@@ -23,30 +23,31 @@ def run(args: Namespace, out: Output) -> int:
     """Stop and disable the units, and remove them. Configuration, state and the user stay."""
     service = options.service(args)
     systemctl = Systemctl(user=service.user)
-    present = [path for path in _files(service) if path.exists()]
+    environ = systemctl.environ(os.environ)
+    units = service.units(environ)
+    present = [path for path in _files(service, units) if path.exists()]
     facts = {"unit": service.unit(), "removed": [str(path) for path in present], "dry_run": args.dry_run}
-    units = [*service.sockets, service.unit()]
+    names = [*service.sockets, service.unit()]
     if args.dry_run:
-        command = systemctl.argv("disable", "--now", *units)
+        command = systemctl.argv("disable", "--now", *names)
         out.show(facts, "\n".join([f"would run {' '.join(command)}", *(f"would remove {path}" for path in present)]))
         return 0
     systemctl.require_root()
-    if (service.units(os.environ) / service.files[0]).exists():
-        systemctl.do("disable", "--now", "--", *units, unit=service.unit())
+    if (units / service.files[0]).exists():
+        systemctl.do("disable", "--now", "--", *names, unit=service.unit())
     for path in present:
         files.drop(path)
     if present:
         systemctl.do("daemon-reload")
-    kept = service.config(os.environ)
+    kept = service.config(environ)
     out.show(facts, f"{service.unit()}: {'removed' if present else 'was not installed'}")
     if present and kept.exists():
         out.note(f"{kept} and what the daemon keeps on disk are left as they are")
     return 0
 
 
-def _files(service: Service) -> list[Path]:
+def _files(service: Service, units: Path) -> list[Path]:
     """What :mod:`.service_install` writes; of templates, only once no other instance uses them."""
-    units = service.units(os.environ)
     names = [*layout.DROP_INS, layout.BACKOFF]
     found = [units / f"{service.unit()}.d" / f"{name}.conf" for name in names]
     if not service.instance or not _other_instances(service, units):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from stoker.cli.service.trouble import NoServiceManager
@@ -16,6 +17,8 @@ PATIENCE = 180.0
 """Seconds for one command: the units' TimeoutStartSec and TimeoutStopSec are far below."""
 LAST_LINES = 8
 """Lines of the log that a failure is told with."""
+_USER_UNITS = "/systemd/user"
+"""What the directory of a user's units is called in that of the user's configuration."""
 
 
 class Systemctl:
@@ -64,6 +67,21 @@ class Systemctl:
         """systemd's; 0 where it does not tell."""
         words = self._ask("--version").stdout.split()
         return int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
+
+    def environ(self, ours: Mapping[str, str]) -> Mapping[str, str]:
+        """The environment by which the service's files have their places: a user's manager may have been started
+        without the ``XDG_CONFIG_HOME`` that a shell sets later, and looks for units only where its own says.
+
+        Args:
+            ours: this process's environment.
+        """
+        if not self._user:
+            return ours
+        looked = self._ask("show", "--property", "UnitPath", "--value").stdout.split()
+        places = [place.removesuffix(_USER_UNITS) for place in looked if place.endswith(_USER_UNITS)]
+        if not places or ours.get("XDG_CONFIG_HOME") in places:
+            return ours
+        return {**ours, "XDG_CONFIG_HOME": places[0]}  # in the order of systemd.unit(5), it comes before the system's
 
     def argv(self, *words: str) -> list[str]:
         """The command line."""
