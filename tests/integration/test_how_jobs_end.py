@@ -20,12 +20,16 @@ def farm(start_daemon: StartDaemon, short_path: Path) -> Farm:
 
 
 def test_a_job_is_tried_again_and_each_attempt_is_remembered(farm: Farm):
-    ended = farm.run("counts_down", farm.path("calls"), 2, retries=5)
+    ended = farm.run("counts_down", farm.path("calls"), 2, retries=5, timeout=600, on_crash="requeue")
     assert (ended["state"], ended["value"], ended["attempt"]) == ("done", 3, 3)
+    assert (ended["retries"], ended["timeout"], ended["on_crash"]) == (5, 600, "requeue")
     attempts = ended["attempts"]
     assert [entry["attempt"] for entry in attempts] == [1, 2]
     assert {entry["state"] for entry in attempts} == {"failed"}
-    assert [entry["message"] for entry in attempts] == ["call 1", "call 2"]
+    assert [(entry["type"], entry["message"]) for entry in attempts] == [
+        ("ValueError", "call 1"),
+        ("ValueError", "call 2"),
+    ]
     for entry in attempts:
         assert entry["ended"] >= entry["started"]
         assert entry["pid"]
@@ -64,9 +68,12 @@ def test_the_pause_between_attempts_doubles_and_the_job_is_delayed_meanwhile(far
 
 
 def test_a_command_is_tried_again_as_well(farm: Farm):
-    script = f'echo x >> {farm.path("calls")}; [ "$(wc -l < {farm.path("calls")})" -ge 3 ]'
-    ended = farm.ended(farm.command("sh", "-c", script, retries=5))
+    script = f'echo x | tee -a {farm.path("calls")}; [ "$(wc -l < {farm.path("calls")})" -ge 3 ]'
+    job = farm.command("sh", "-c", script, retries=5)
+    ended = farm.ended(job)
     assert (ended["state"], ended["attempt"]) == ("done", 3)
+    assert [entry["message"] for entry in ended["attempts"]] == ["sh ended with exit code 1"] * 2
+    assert farm.logs(job) == (b"x\n", b""), "of the last attempt"
 
 
 def test_each_job_of_a_batch_has_retries_of_its_own(farm: Farm):

@@ -40,9 +40,7 @@ def failure(job: Map) -> StokerError:
     """Why the job has no value, in words for people."""
     if info := job.get("error"):
         known = from_wire(info)
-        kind = str(info.get("type") or "").rsplit(".", 1)[-1]
-        kind = "" if kind == "CommandFailed" else kind
-        told = f"{kind}: {known.message}" if kind and not known.message.startswith(kind) else known.message
+        told = _with_class(known.message, info.get("type"))
         hint = known.hint or (f"`stoker job {job['id']}` shows the worker's traceback" if info.get("traceback") else "")
         return type(known)(f"job {job['id']} ({job['name']}): {told}", hint=hint, data=known.data)
     if job["state"] == "cancelled":
@@ -50,6 +48,12 @@ def failure(job: Map) -> StokerError:
     if job.get("exit_code"):
         return JobError(f"job {job['id']} ({job['name']}) ended with {ending(job['exit_code'])}")
     return JobError(f"job {job['id']} ({job['name']}) is {job['state']}")
+
+
+def _with_class(message: str, kind: object) -> str:
+    """What an exception says, its class before it. A command's failure says of itself what it was."""
+    name = str(kind or "").rsplit(".", 1)[-1]
+    return message if name in ("", "CommandFailed") or message.startswith(name) else f"{name}: {message}"
 
 
 def ending(code: int) -> str:
@@ -100,7 +104,7 @@ def _attempts(job: Map) -> str | None:
 def _attempt(before: Map, *, colour: bool) -> str:
     """One attempt that was not the last, in one line."""
     took = spell(before["ended"] - before["started"]) if before.get("ended") and before.get("started") else "-"
-    message = render.shorten(render.clean(str(before.get("message", ""))), 80)
+    message = render.shorten(render.clean(_with_class(str(before.get("message", "")), before.get("type"))), 80)
     return (
         f"attempt {before['attempt']}: {render.state(before['state'], colour=colour)} after {took}  {message}".rstrip()
     )
@@ -151,6 +155,8 @@ def details(job: Map, *, colour: bool) -> str:
         ("tags", ", ".join(job.get("tags", ())) or None),
         ("key", job.get("key")),
         ("durable", "yes" if job.get("durable") else None),
+        ("timeout", spell(job["timeout"]) if job.get("timeout") else None),
+        ("on crash", job.get("on_crash")),
         ("attempt", _attempts(job)),
         ("due", render.clock(job["due"]) if job.get("due") else None),
         ("after", ", ".join(map(str, job.get("after", ()))) or None),

@@ -88,6 +88,8 @@ class AttemptInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
     """The most resident memory of the worker, or of the command, in bytes."""
     message: str = ""
     """What went wrong."""
+    type: str = ""
+    """The qualified name of the exception, where it was one."""
 
 
 class JobInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
@@ -121,6 +123,10 @@ class JobInfo(Model, omit_defaults=True, kw_only=True, frozen=True):
     attempts: tuple[AttemptInfo, ...] = ()
     """Those before the last one, oldest first."""
     retries: int = 0
+    timeout: float | None = None
+    """Seconds that one attempt may run."""
+    on_crash: str = "fail"
+    """What becomes of it when the daemon dies while it runs: ``fail`` or ``requeue``."""
     due: float | None = None
     """When it may run, UTC; while delayed."""
     after: tuple[int, ...] = ()

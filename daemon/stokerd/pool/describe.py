@@ -66,6 +66,8 @@ def describe(
         peak_rss=batch.rss[index] * 1024,
         attempts=tuple(batch.history.get(index, ())),
         retries=options.retries,
+        timeout=batch.timeout,
+        on_crash="requeue" if options.requeue else "fail",
         due=batch.due.get(index, batch.due.get(0)) if state is JobState.DELAYED else None,
         after=tuple(sorted(batch.after)),
         slots=options.slots,

@@ -18,6 +18,7 @@ from stokerd.depot import Lot
 from stokerd.pool import endings, messages
 from stokerd.pool.batch import AFTER, ENDED_CODES, RUNNING, STATES, Batch, Piece
 from stokerd.pool.crew import Crew
+from stokerd.pool.describe import error_of
 from stokerd.pool.dispatcher import STUCK
 from stokerd.pool.jobs import JobTable
 from stokerd.pool.ledger import Ledger
@@ -152,7 +153,7 @@ class Verdicts:
         """After a start of the daemon: the job was lost with the last one."""
         deaths = batch.deaths[index] = batch.deaths.get(index, 0) + 1
         if batch.options.requeue and deaths < self._settings.quarantine:
-            self._again(batch, index, JobState.LOST_WITH_DAEMON, (error.message, error.message), 0.0)
+            self._again(batch, index, JobState.LOST_WITH_DAEMON, batch.verdict(error), 0.0)
             return
         end = End(JobEvent.DAEMON_LOST, None, error)
         if batch.options.requeue:
@@ -243,7 +244,7 @@ class Verdicts:
 
     def retry(self, batch: Batch, index: int) -> None:
         """Queue a job again that ended without a value. Its payload must still be there."""
-        attempt = self._attempt(batch, index, batch.state(index), _message(batch, index))
+        attempt = self._attempt(batch, index, batch.state(index), error_of(batch, index))
         batch.move(index, 1, JobEvent.RETRY)
         batch.remember_attempt(index, attempt)
         self._ledger.retried(batch, index, attempt)
@@ -263,23 +264,22 @@ class Verdicts:
                 if batch.tags:
                     self._tags.give(batch.tags, count)
                 self._measure(batch, index, count, end.ran)
-                # what an exception says may be somebody's secret: an event, which is logged, names its class
-                why = told.type or told.message
-                self._again(batch, index, state, (told.message, why), options.pause_after(attempt))
+                self._again(batch, index, state, told, options.pause_after(attempt))
                 return
         self._end(batch, index, count, end)
 
-    def _again(self, batch: Batch, index: int, state: JobState, told: tuple[str, str], pause: float) -> None:
-        """Try it once more; ``told``: what went wrong, and as much of it as an event may say."""
-        message, why = told
-        attempt = self._attempt(batch, index, state, message)
+    def _again(self, batch: Batch, index: int, state: JobState, told: ErrorInfo, pause: float) -> None:
+        """Try it once more; ``told``: what went wrong."""
+        attempt = self._attempt(batch, index, state, told)
         self._ledger.again(batch, index, attempt, self._clock.time() + pause)
         batch.remember_attempt(index, attempt)
         batch.move(index, 1, JobEvent.RETURN)
         self._prepare_again(batch, index)
         job = batch.first_id + index
+        why = (told.type or told.message)[:1000]
+        # what an exception says may be somebody's secret: an event, which is logged, names its class
         self._bus.emit(
-            JobsRetried(id=job, pool=self._pool, attempt=attempt.attempt, state=state, delay=pause, message=why[:1000])
+            JobsRetried(id=job, pool=self._pool, attempt=attempt.attempt, state=state, delay=pause, message=why)
         )
         if pause > 0:
             self._waiting.postpone(batch, index, pause)
@@ -294,7 +294,7 @@ class Verdicts:
         batch.forget_output(index)
         batch.attempts[index] = batch.attempt(index) + 1
 
-    def _attempt(self, batch: Batch, index: int, state: JobState, message: str) -> AttemptInfo:
+    def _attempt(self, batch: Batch, index: int, state: JobState, told: ErrorInfo | None) -> AttemptInfo:
         worker, pid = batch.workers.get(index, (None, None))
         return AttemptInfo(
             attempt=batch.attempt(index),
@@ -305,7 +305,8 @@ class Verdicts:
             pid=pid,
             cpu_seconds=round(batch.cpu[index], 6),
             peak_rss=batch.rss[index] * 1024,
-            message=message[:1000],
+            message=told.message[:1000] if told is not None else "",
+            type=told.type if told is not None else "",
         )
 
     # --- ends
@@ -419,14 +420,6 @@ def _keep_values(batch: Batch, index: int, lengths: array[int], data: bytes) -> 
         size = length & messages.LENGTH
         batch.values[index + offset] = data[at : at + size]
         at += size
-
-
-def _message(batch: Batch, index: int) -> str:
-    told: ErrorInfo | None = batch.errors.get(index)
-    if told is not None:
-        return told.message
-    packed = batch.values.get(index)
-    return read_error(packed).message if packed is not None and batch.state(index) is JobState.FAILED else ""
 
 
 def _died(worker: Worker, how: Exit, batch: Batch, index: int, oom: dict[str, int | bool]) -> WorkerDied:

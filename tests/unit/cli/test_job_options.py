@@ -36,11 +36,14 @@ def test_every_option_is_handed_over(stoker, daemon):
     options = ["--slots", "2", "--tag", "db", "--tag", "net", "--retries", "3", "--backoff", "2s", "--key", "k"]
     more = ["--retry-on", "failed", "--retry-on", "OSError", "--on-crash", "requeue", "--delay", "1m"]
     afters = ["--after", "7", "--after", "#8", "--after", "nightly", "--after-any"]
-    assert submitted(stoker, daemon, *options, *more, *afters) == {
+    lasts = ["--backoff-most", "1m", "--keep", "2d"]
+    assert submitted(stoker, daemon, *options, *more, *afters, *lasts) == {
         "slots": 2,
         "tags": ["db", "net"],
         "retries": 3,
         "backoff": 2.0,
+        "backoff_most": 60.0,
+        "ttl": 172_800.0,
         "key": "k",
         "retry_on": ["failed", "OSError"],
         "on_crash": "requeue",

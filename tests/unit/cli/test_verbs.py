@@ -274,6 +274,25 @@ def test_one_job_is_told_with_the_workers_traceback(stoker, daemon):
     assert "Trace…" in stoker("job", "3")[1]
 
 
+def test_one_job_is_told_with_what_was_asked_for_and_how_earlier_attempts_ended(stoker, daemon):
+    first = {
+        "attempt": 1,
+        "state": "failed",
+        "message": "no",
+        "type": "app.errors.Refused",
+        "started": 1.0,
+        "ended": 2.0,
+    }
+    second = {"attempt": 2, "state": "failed", "message": "sh ended with exit code 3", "type": "CommandFailed"}
+    asked = {"timeout": 90.0, "on_crash": "requeue", "retries": 4, "attempt": 3}
+    daemon.replies["jobs"] = {"jobs": [{**FAILED, **asked, "attempts": [first, second]}]}
+    out = stoker("job", "3")[1]
+    for line in ("timeout     1m 30s", "on crash    requeue", "attempt     3 of 5"):
+        assert line in out.splitlines()
+    assert "attempt 1: failed after 1s  Refused: no" in out
+    assert "attempt 2: failed after -  sh ended with exit code 3" in out
+
+
 def test_an_unknown_job_is_4(stoker, daemon):
     daemon.replies |= {"jobs": NoSuchJob("no"), "cancel": NoSuchJob("no"), "stop": NoSuchBurner("no")}
     assert stoker("job", "9")[0] == stoker("cancel", "9")[0] == stoker("stop", "x")[0] == 4

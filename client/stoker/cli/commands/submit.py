@@ -65,6 +65,9 @@ def job_options(parser: Parser) -> None:
         help="time before the second attempt, then doubled (0)",
     )
     parser.add_argument(
+        "--backoff-most", metavar="TIME", type=values.finite_duration, help="doubled no further than this (10m)"
+    )
+    parser.add_argument(
         "--retry-on",
         metavar="KIND",
         action="append",
@@ -102,6 +105,13 @@ def time_options(parser: Parser) -> None:
     parser.add_argument(
         "--key", metavar="K", help="idempotency key: while a job with this key is known, that job is what you get"
     )
+    parser.add_argument(
+        "--keep",
+        metavar="TIME",
+        dest="ttl",
+        type=values.finite_duration,
+        help="keep value and output for so long after its end (what the pool says: 1h)",
+    )
 
 
 def _job_or_key(text: str) -> int | str:
@@ -109,8 +119,8 @@ def _job_or_key(text: str) -> int | str:
 
 
 _PARAMS = (
-    *("pool", "priority", "timeout", "name", "slots", "tags", "retries", "backoff", "retry_on", "on_crash", "durable"),
-    *("delay", "at", "after", "after_end", "key"),
+    *("pool", "priority", "timeout", "name", "slots", "tags", "retries", "backoff", "backoff_most"),
+    *("retry_on", "on_crash", "durable", "delay", "at", "after", "after_end", "key", "ttl"),
 )
 
 
