@@ -144,11 +144,12 @@ class Batch:
         """One more job; one whose data lie in shared memory travels alone."""
         if not isinstance(pickled, bytes):
             self._parcel, pickled = pickled, pickled.head
-        job = self.template.job(self, len(self.jobs))
-        self.jobs.append(job)
+        jobs, size = self.jobs, len(pickled)
+        job = self.template.job(self, len(jobs))
+        jobs.append(job)
         self._pickles.append(pickled)
-        self._lengths.append(len(pickled))
-        self.size += len(pickled)
+        self._lengths.append(size)
+        self.size += size
         return job
 
     @property
@@ -416,7 +417,7 @@ class Outbox:
             if batch is None:
                 return self._begin(template, pickled)
             job = batch.add(pickled)
-            if batch.full:
+            if len(batch.jobs) >= MAX_JOBS or batch.size >= MAX_BYTES:  # of one that is gathered, nothing else fills it
                 self.flush()
             return job
 
@@ -539,13 +540,20 @@ def _deal(jobs: list[Job], lengths: bytes, data: Frame) -> None:
     if len(ends) == 1 and len(data) == ends[0]:
         jobs[0].settled = (Held.PICKLED, data)
         return
-    view = memoryview(data)
     start = 0
-    for job, mark in zip(jobs, ends, strict=True):
-        end = start + (mark & ~_ERROR_BIT)
-        held: Frame = view[start:end] if end - start > LARGE else bytes(view[start:end])
-        job.settled = (Held.ERROR if mark & _ERROR_BIT else Held.PICKLED, held)
-        start = end
+    if isinstance(data, bytes) and max(ends, default=0) < LARGE:  # results of many short jobs: nearly always
+        pickled = Held.PICKLED
+        for job, size in zip(jobs, ends, strict=True):
+            end = start + size
+            job.settled = (pickled, data[start:end])
+            start = end
+    else:
+        view = memoryview(data)
+        for job, mark in zip(jobs, ends, strict=True):
+            end = start + (mark & ~_ERROR_BIT)
+            held: Frame = view[start:end] if end - start > LARGE else bytes(view[start:end])
+            job.settled = (Held.ERROR if mark & _ERROR_BIT else Held.PICKLED, held)
+            start = end
     if start != len(data):
         raise ValueError(f"lengths of {start} bytes for {len(data)}")
 

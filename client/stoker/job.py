@@ -39,6 +39,9 @@ class Held(IntEnum):
     """The exception, rebuilt."""
 
 
+_PICKLED, _VALUE = Held.PICKLED, Held.VALUE
+"""For the way that most results take: a member of an enumeration is not found as quickly as a global."""
+
 Outcome = tuple[Held, Any]
 
 
@@ -93,7 +96,7 @@ class Job:
             Exception: whatever the function raised, with the worker's traceback as ``__cause__``.
         """
         kind, held = self._outcome(timeout)
-        if kind is Held.VALUE:
+        if kind is _VALUE:
             return held
         try:
             raise held
@@ -137,6 +140,9 @@ class Job:
             raise DeadlineExceeded("the job has not ended in time; it goes on", hint="wait longer, or cancel it")
         outcome = self.settled
         assert outcome is not None  # noqa: S101 - wait() says so
+        if outcome[0] is _PICKLED:  # most are
+            outcome = self.settled = _unpickle(pickle.loads, outcome[1])
+            return outcome
         if outcome[0] is Held.LOST and self.outlives and self._batch.template.on_settled is None:
             # else it is not for this thread to wait: of a job that is watched, whoever watches it decides
             outcome = self.settled = self._reclaim(timeout)
@@ -271,7 +277,7 @@ def _unpack(outcome: Outcome) -> Outcome:
 
 def _unpickle(load: Callable[[Any], Any], held: Any) -> Outcome:
     try:
-        return Held.VALUE, load(held)  # it comes from this user's own worker
+        return _VALUE, load(held)  # it comes from this user's own worker
     except Exception as why:
         error = ResultNotPackable(
             f"the job's value arrived and cannot be unpickled here: {type(why).__name__}: {why}",

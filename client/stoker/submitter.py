@@ -41,6 +41,8 @@ class Submitter:
         self._options = options
         self._detach = detach
         self._templates: dict[tuple[str, str], Template] = {}
+        self._last: Template | None = None
+        """Of the last call: the next one is most often of the same function."""
 
     def options(  # noqa: PLR0913 - one argument per property of a job
         self,
@@ -136,13 +138,18 @@ class Submitter:
             MessageTooLarge: the arguments are larger than the daemon takes.
             ConnectionFailed: the daemon cannot be reached.
         """
-        template = self.template(fn, "call")
+        template = self._last
+        if template is None or template.packed is not self._packer.pack(fn):
+            template = self._last = self.template(fn, "call")
         if self._detach:
             return self._send_detached(template, pack_value((args, kwargs)))
         packed = self.outbox.pack(template, (args, kwargs))
         if isinstance(packed, bytes) and len(packed) >= _LARGE:
             self._check_size(len(packed))
-        return self._stream(template, packed)
+        try:
+            return self.outbox.submit(template, packed)
+        except (NobodyListening, DaemonLost) as why:  # raised here: it has not left
+            return self._stream(template, packed, why)
 
     def map(self, fn: Callable[[Any], Any], iterable: Iterable[Any], *, chunksize: int | None = None) -> Iterator[Any]:
         """Call ``fn`` with every item; the values in order.
@@ -226,14 +233,16 @@ class Submitter:
             self.outbox.upload_again(template.packed)
             return self._hand_in(work, (pickled,), packed=template.packed)
 
-    def _stream(self, template: Template, pickled: bytes | Parcel) -> Job:
+    def _stream(self, template: Template, pickled: bytes | Parcel, away: NobodyListening | DaemonLost) -> Job:
+        """Send it when the daemon has come back."""
         while True:
+            if not self._block:
+                raise away
+            self.outbox.connection.await_return(away)
             try:
                 return self.outbox.submit(template, pickled)
-            except (NobodyListening, DaemonLost) as why:  # raised here: it has not left
-                if not self._block:
-                    raise
-                self.outbox.connection.await_return(why)
+            except (NobodyListening, DaemonLost) as why:
+                away = why
 
     def _check_size(self, size: int) -> None:
         limits = self.outbox.connection.greeting.get("limits", {})

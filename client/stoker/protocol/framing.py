@@ -102,6 +102,10 @@ def enclose(frames: Sequence[Frame], descriptors: int = 0) -> list[Frame]:
     if len(frames) == 1 and len(frames[0]) < LARGE and not descriptors:
         size = len(frames[0])
         return [_ONE.pack(size + 8, 1, 0, 0, size) + frames[0]]
+    if len(frames) == 2 and not descriptors:  # a head and its payload: with the one above, nearly all there are
+        head, payload = frames
+        if type(payload) is bytes and (first := len(head)) + (second := len(payload)) < LARGE:
+            return [_TWO.pack(first + second + 16, 2, 0, 0, first, second) + head + payload]
     frames = [frame.cast("B") if isinstance(frame, memoryview) else frame for frame in frames]
     lengths = list(map(len, frames))
     count = len(lengths)

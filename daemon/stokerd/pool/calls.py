@@ -154,17 +154,8 @@ def run(
     if form == messages.NAMED:
         args, kwargs = _msgpack().unpackb(payload, raw=False, strict_map_key=False)
         return function(*args, **kwargs)
-    arguments = _arguments(payload, read)
-    if form == messages.ITEM:
-        return function(arguments)
-    if form == messages.CHUNK:
-        return [function(item) for item in arguments]
-    return function(*arguments[0], **arguments[1])
-
-
-def _arguments(payload: memoryview, read: Callable[[memoryview], Any]) -> Any:
     try:
-        return read(payload)
+        arguments = read(payload)
     except (JobTerminated, KeyboardInterrupt):
         raise  # somebody ends the job
     except BaseException as why:  # SystemExit included: no word of the function's has been run
@@ -173,6 +164,11 @@ def _arguments(payload: memoryview, read: Callable[[memoryview], Any]) -> Any:
             f"the arguments can't be unpickled in the worker: {type(why).__name__}: {_text(why)}",
             "what they consist of must be importable by the worker's interpreter",
         ) from why
+    if form == messages.CALL:
+        return function(*arguments[0], **arguments[1])
+    if form == messages.ITEM:
+        return function(arguments)
+    return [function(item) for item in arguments]
 
 
 def pack_value(form: int, value: Any, limit: int) -> bytes:
@@ -187,7 +183,8 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
         raise  # a value that leaves while it is pickled: the job's own doing, as in its function
     except BaseException as why:
         raise _not_packable(form, value, why) from why
-    _check_size(len(packed), limit)
+    if len(packed) > limit:
+        _check_size(len(packed), limit)
     return packed
 
 
@@ -247,6 +244,8 @@ def _no_extension(number: int, _data: bytes) -> Any:
 
 
 def _pickle(value: Any) -> bytes:
+    if type(value) in _PLAIN:
+        return pickle.dumps(value, 5)
     return _by_dumps(lambda dumps: dumps(value, 5))
 
 

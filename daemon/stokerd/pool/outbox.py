@@ -63,28 +63,27 @@ class Outbox:
 
     def add(self, seq: int, data: bytes, ran: int, *, error: bool) -> None:
         """Take one result; ``ran`` is its run time in ns."""
-        size = len(data)
-        if self._count and (
-            seq != self._first + self._count
-            or self._count == page.OUTBOX_JOBS
-            or self._bytes + size > page.OUTBOX_BYTES
+        size, count, words = len(data), self._count, self._words
+        if count and (
+            seq != self._first + count or count == page.OUTBOX_JOBS or self._bytes + size > page.OUTBOX_BYTES
         ):
             self.flush()
+            count = 0
         length = size | messages.ERROR if error else size
         if size > page.OUTBOX_BYTES:
             self._send_large(seq, data, length, ran)
             return
-        if not self._count:
-            self._first = self._words[page.OUTBOX_FIRST] = seq
-        at = page.AT_BLOB + self._bytes
+        if not count:
+            self._first = words[page.OUTBOX_FIRST] = seq
+        before = self._bytes
+        at = page.AT_BLOB + before
         self._view[at : at + size] = data
-        _LENGTH.pack_into(self._page, page.AT_LENGTHS + 4 * self._count, length)
-        self._count += 1
-        self._bytes += size
-        self._ran += ran
-        self._words[page.OUTBOX_RAN] = self._ran
+        _LENGTH.pack_into(self._page, page.AT_LENGTHS + 4 * count, length)
+        self._count = count = count + 1
+        self._bytes = after = before + size
+        self._ran = words[page.OUTBOX_RAN] = self._ran + ran
         # Last, after the data, and at once: from here on this result survives the worker's death.
-        self._words[page.OUTBOX] = self._bytes << 32 | self._count
+        words[page.OUTBOX] = after << 32 | count
 
     def add_laid(self, seq: int, laid: Laid, ran: int) -> None:
         """Send one result that lies in shared memory."""

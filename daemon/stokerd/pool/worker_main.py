@@ -43,6 +43,10 @@ BIG_KIB = 16 * 1024
 """A job that used so much more memory than the one before has the high-water mark set back after it."""
 
 
+_STARTED, _CLAIMED, _TAKEN, _DONE = page.STARTED, page.CLAIMED, page.TAKEN, page.DONE
+"""What is touched with every job."""
+
+
 class Worker:
     """The state of this process."""
 
@@ -241,36 +245,38 @@ class Worker:
     def _run(self, header: messages.Header, template: bytes, body: memoryview) -> None:
         lengths = memoryview(bytes(body[: 4 * header.count])).cast("I")
         at = 4 * header.count
-        words, claims = self._words, self._claims
-        window = time.monotonic_ns()
-        for index, length in enumerate(lengths):
-            seq = header.seq + index
-            started = time.monotonic_ns()
-            words[page.STARTED] = started
-            words[page.CLAIMED] = seq
+        words, claims, outbox, clock = self._words, self._claims, self._outbox, time.monotonic_ns
+        form, sources = header.form, self._sources
+        run_one = self._run_one if form & messages.PLAIN_FORM == form else self._run_shared
+        window = clock()
+        for seq, length in enumerate(lengths, header.seq):
+            words[_STARTED] = started = clock()
+            words[_CLAIMED] = seq
             if claims is not None:
                 claims[0] = seq
-            if seq < words[page.TAKEN]:
+            if seq < words[_TAKEN]:
                 self._give_back(seq)
             else:
-                if header.form == messages.COMMAND:
-                    commands.job = header.extra + index
-                data, error = self._run_one(seq, header, template, body[at : at + length])
-                now = time.monotonic_ns()
-                self._sources.note_imports()  # before anybody can know the result, and change what was imported
+                if form == messages.COMMAND:
+                    commands.job = header.extra + seq - header.seq
+                data, error = run_one(seq, header, template, body[at : at + length])
+                now = clock()
+                # before anybody can know the result, and change what was imported
+                if len(sys.modules) != sources.count:
+                    sources.note_imports()
                 self._tell_output(seq)
                 if isinstance(data, bytes):
-                    self._outbox.add(seq, data, now - started, error=error)
+                    outbox.add(seq, data, now - started, error=error)
                 else:
-                    self._outbox.add_laid(seq, data, now - started)
-                words[page.DONE] = seq
+                    outbox.add_laid(seq, data, now - started)
+                words[_DONE] = seq
                 if now - window > FLUSH_NS:
-                    self._outbox.flush()
+                    outbox.flush()
                     window = now
                 if self._spoilt:
                     break
             at += length
-        self._outbox.flush()
+        outbox.flush()
         self._set_back_peak()
         if self._spoilt:
             self._is_stale()
@@ -292,9 +298,7 @@ class Worker:
         self, seq: int, header: messages.Header, template: bytes, payload: memoryview
     ) -> tuple[bytes | parcels.Laid, bool]:
         """The job's packed value, or its packed error and True."""
-        form = header.form & messages.PLAIN_FORM
-        if form != header.form:
-            return self._run_shared(seq, header, template, payload)
+        form = header.form
         try:
             try:
                 self._running = seq  # an import, too, can be interrupted
@@ -338,18 +342,22 @@ class Worker:
 
     def _tell_output(self, seq: int) -> None:
         """Say where this job's output ends, if it wrote anything: to the byte, whoever wrote it."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:  # noqa: S112 - a job may have closed it, or replaced it by whatever it likes
-                continue
-        out = os.lseek(self._stdout, 0, os.SEEK_END)
-        err = os.lseek(self._stderr, 0, os.SEEK_END)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except Exception:  # a job may have closed one, or replaced it by whatever it likes
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+        out = _seek(self._stdout, 0, os.SEEK_END)
+        err = _seek(self._stderr, 0, os.SEEK_END)
         if out != self._out or err != self._err:
             self._out, self._err = out, err
             self._outbox.flush()
             head = messages.pack(messages.OUTPUT, size=messages.OFFSET.size, seq=seq, extra=out)
             self._say(head + messages.OFFSET.pack(err))
+
+
+_seek = os.lseek  # also where a job has put something else in its place
 
 
 def _is_importing(frame: FrameType | None) -> bool:
