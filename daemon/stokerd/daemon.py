@@ -44,6 +44,7 @@ from stokerd.control.remote import Remote
 from stokerd.control.selfcheck import SelfCheck
 from stokerd.control.server import Server
 from stokerd.control.sessions import Sessions
+from stokerd.control.streams import TELL_IDS_AFTER
 from stokerd.depot import Depot, memory_to_share
 from stokerd.eventlog import EventLog
 from stokerd.forkserver.host import ForkServers
@@ -53,6 +54,7 @@ from stokerd.journal import Journal
 from stokerd.log import get_logger, set_up
 from stokerd.loop import Loop
 from stokerd.manager import ServiceManager
+from stokerd.overdue import Overdue
 from stokerd.pool.claims import Claims
 from stokerd.pool.functions import FunctionTable
 from stokerd.pool.ledger import Ledger
@@ -192,6 +194,7 @@ class Daemon:
         """Log what is of this level or worse from now on."""
         set_up(level, self._config.daemon.log_format, os.environ)
         self._event_log.renew()
+        self._parts.bus.ask_again()
 
     def _divide(self) -> cgroups.Groups | None:
         """Give daemon, jobs and burners control groups of their own, where one is delegated to the service."""
@@ -222,10 +225,11 @@ class Daemon:
         journal = Journal(limits.events)
         self._event_log = EventLog()
         # Commit, then emit, then reply: listeners only listen, and the order among them does not matter.
-        for listener in (journal.note, self._event_log.note, self._publisher.publish):
-            bus.listen(listener)
-        if self._remote is not None:
-            bus.listen(self._remote.publish)
+        bus.listen(journal.note)
+        bus.listen(self._event_log.note, self._event_log.hears)
+        for publisher in (self._publisher,) if self._remote is None else (self._publisher, self._remote.publisher):
+            bus.listen(publisher.publish, publisher.hears)
+            publisher.on_topics = bus.ask_again
         forker = ForkServers(
             clock,
             bus,
@@ -283,6 +287,7 @@ class Daemon:
             ),
             owned={},
             lenders=set(),
+            late=Overdue(clock, TELL_IDS_AFTER),
             life=self,
         )
 

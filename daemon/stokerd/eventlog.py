@@ -23,9 +23,13 @@ class EventLog:
         self._log = get_logger().bind()
         self._every_job = self._log.is_enabled_for(DEBUG)
 
+    def hears(self, kind: type[Event]) -> bool:
+        """Whether it would log events of this kind, or some of them."""
+        return self._every_job or kind not in _QUIET
+
     def note(self, seq: int, _time: float, event: Event) -> None:
         """Log one event."""
-        if isinstance(event, _QUIET) or (isinstance(event, JobsEnded) and event.state is JobState.DONE):
+        if type(event) in _QUIET or (type(event) is JobsEnded and event.state is JobState.DONE):
             if self._every_job:
                 self._log.debug(event.topic, seq=seq, **_ids(event))
         elif isinstance(event, WorkerEnded) and event.job is not None:

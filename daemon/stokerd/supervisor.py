@@ -15,6 +15,7 @@ from stokerd.control.sessions import Sessions
 from stokerd.depot import Depot
 from stokerd.forkserver.host import ForkServers
 from stokerd.journal import Journal
+from stokerd.overdue import Overdue
 from stokerd.pool.functions import FunctionTable
 from stokerd.pool.pools import Pools
 from stokerd.processes.registry import Processes
@@ -81,4 +82,6 @@ class Supervisor:
     """Names of the burners that end with a session, by its id."""
     lenders: set[str]
     """Sessions inside jobs that lend their slot."""
+    late: Overdue
+    """Streams of results that may have to tell the ids of their jobs."""
     life: Life

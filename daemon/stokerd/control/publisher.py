@@ -38,6 +38,8 @@ class Publisher:
         self._topics: set[bytes] = set()
         self._socket: zmq.Socket[bytes] | None = None
         self._fd = -1
+        self.on_topics: Callable[[], object] = lambda: None
+        """Called when somebody has begun to listen, or stopped."""
 
     def open(self) -> None:
         """Listen; subscribers are noted from :meth:`serve` on.
@@ -65,10 +67,12 @@ class Publisher:
         """Part with all subscribers: whoever still may connects again."""
         self.close()
         self._topics.clear()
+        self.on_topics()
         self.open()
         self.serve()
 
     def _look(self) -> None:
+        had = bool(self._topics)
         while self._socket is not None and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
             word = self._socket.recv(zmq.NOBLOCK)
             if word[:1] == b"\x01":
@@ -77,6 +81,12 @@ class Publisher:
                 self._topics.discard(word[1:])
             if len(self._topics) > MAX_TOPICS:
                 self.renew()
+        if had != bool(self._topics):
+            self.on_topics()
+
+    def hears(self, _kind: type[Event]) -> bool:
+        """Whether anybody listens."""
+        return bool(self._topics)
 
     def publish(self, seq: int, time: float, event: Event) -> None:
         """Send one event to whoever listens for it."""

@@ -19,7 +19,6 @@ from stoker.errors import BadKey, CannotListen, EndpointInUse, PermissionRefused
 from stoker.protocol import codec
 from stoker.protocol.endpoint import parse
 from stoker.protocol.requests import KeyInfo
-from stokerd.bus import Listener
 from stokerd.clock import Clock
 from stokerd.config import Config
 from stokerd.control.auth import Doorman, guard, revoked
@@ -84,9 +83,9 @@ class Remote:
         made.bind(url)
 
     @property
-    def publish(self) -> Listener:
-        """The listener of the bus that sends events."""
-        return self._publisher.publish
+    def publisher(self) -> Publisher:
+        """What sends events."""
+        return self._publisher
 
     def serve(self, sessions: Sessions, dispatcher: Dispatcher, touched: Callable[[], None]) -> None:
         """Begin to answer."""

@@ -9,9 +9,9 @@ from stoker.protocol import typed
 from stoker.protocol.codec import Frame
 from stoker.protocol.framing import Descriptor
 from stoker.protocol.states import JobState
-from stokerd.clock import Clock, Timer
 from stokerd.control.caller import Part, Session
 from stokerd.depot import Depot, Lot
+from stokerd.overdue import Overdue
 from stokerd.pool.batch import Batch, Piece
 from stokerd.pool.results import pieces_of
 
@@ -26,22 +26,22 @@ class ResultStream:
     came to, then :meth:`start`.
 
     Args:
+        late: tells it when it has taken :data:`TELL_IDS_AFTER`.
         tell_ids: begin with the ids.
         session: who is told.
         depot: where values in shared memory are kept; without it, there are none.
     """
 
     def __init__(
-        self, clock: Clock, *, tell_ids: bool, session: Session | None = None, depot: Depot | None = None
+        self, late: Overdue, *, tell_ids: bool, session: Session | None = None, depot: Depot | None = None
     ) -> None:
-        self._clock, self._tell_ids = clock, tell_ids
+        self._late, self._tell_ids = late, tell_ids
         self._session, self._depot = session, depot
         self._batches: Sequence[Batch] = ()
         self._numbers: dict[Batch, list[int]] = {}
         self._left = 1
         self._send: Part | None = None
         self._early: list[tuple[dict[str, Any], Sequence[Frame], bool]] = []
-        self._timer: Timer | None = None
         self._heard: list[tuple[Batch, Piece, bool]] | None = []
         """What was told before it was known which entries the batches are."""
 
@@ -84,7 +84,7 @@ class ResultStream:
         if self._tell_ids:
             self._ids()
         elif self._left:
-            self._timer = self._clock.later(TELL_IDS_AFTER, self._ids)
+            self._late.add(self.be_late)
         for part in self._early:
             send(*part)
         self._early.clear()
@@ -95,8 +95,12 @@ class ResultStream:
         else:
             self._send(part, payload, more)
 
+    def be_late(self) -> None:
+        """Its time is over: where it has not ended, the ids of its jobs are told now."""
+        if self._left:
+            self._ids()
+
     def _ids(self) -> None:
-        self._timer = None
         jobs = [
             {
                 "id": batch.first_id,
@@ -132,7 +136,7 @@ class ResultStream:
         else:
             part["lengths"] = piece.lengths
         if batch.trace is not None and batch.count == 1:
-            part["trace"] = [*batch.trace.marks, self._clock.monotonic()]
+            part["trace"] = [*batch.trace.marks, self._late.clock.monotonic()]
         *others, last = self._numbers[batch]
         payload: Sequence[Frame] = (piece.blob,) if piece.error is None else ()
         if piece.lot is not None:
@@ -140,8 +144,6 @@ class ResultStream:
         for number in others:
             self._tell({"spec": number, **part}, payload, True)
         more = self._left > 0
-        if not more and self._timer is not None:
-            self._timer.cancel()
         self._tell({"spec": last, **part}, payload, more)
 
     def _hand_over(self, lot: Lot, parcel: Frame, part: dict[str, Any]) -> Sequence[Frame]:

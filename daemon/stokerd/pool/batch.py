@@ -311,7 +311,10 @@ class Batch:
         after = AFTER.get((before, event))
         if after is None:
             return step(JOB_MOVES, STATES[before], event)
-        self.states[first : first + count] = bytes((after,)) * count
+        if count == 1:
+            self.states[first] = after
+        else:
+            self.states[first : first + count] = bytes((after,)) * count
         if self.held_by_pool is not None:
             turns = (after in HELD_CODES) - (before in HELD_CODES)
             self.held_by_pool[self.pool] = self.held_by_pool.get(self.pool, 0) + turns * count

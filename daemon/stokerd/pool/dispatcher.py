@@ -80,9 +80,27 @@ class Dispatcher:
             self._estimates.clear()
         return self._estimates.setdefault(batch.template, Estimate())
 
+    def at_once(self, batch: Batch) -> bool:
+        """Hand a new job over without a queue, where there is none and a worker that suits it is idle; True if so.
+
+        It comes to the same: in an empty queue it would be the first, and a flow that has become empty is forgotten.
+        """
+        if self.held or self._queue.jobs or batch.count > 1 or batch.tags or batch.options.slots > 1:
+            return False
+        key, most = batch.environment_key, self._settings.max_jobs
+        for worker in self._crew.members.values():
+            if worker.is_free and worker.environment_key == key and not (most and worker.handed >= most):
+                batch.move(0, 1, JobEvent.DISPATCH)
+                self._start(worker, batch, 0, 1, batch.estimate.seconds or UNKNOWN_COST)
+                return True
+        return False
+
     def dispatch(self) -> None:
         """Hand over what can be."""
         if self.held:
+            return
+        if not self._queue.jobs:
+            self._unstick()
             return
         self._shares.clear()
         progress = True
@@ -103,10 +121,14 @@ class Dispatcher:
         if self._queue.jobs:
             self._staff.bring_in()
         else:
-            for worker in self._crew.members.values():
-                if worker.outstanding > 1:
-                    self._share_out()
-                    break
+            self._unstick()
+
+    def _unstick(self) -> None:
+        """Nothing is queued: somebody may be idle while others have several."""
+        for worker in self._crew.members.values():
+            if worker.outstanding > 1:
+                self._share_out()
+                return
 
     def _with_room(self) -> list[Worker]:
         prefetch = self._settings.prefetch
@@ -156,6 +178,10 @@ class Dispatcher:
         batch.move(first, count, JobEvent.DISPATCH)
         cost = batch.estimate.seconds or UNKNOWN_COST
         self._queue.taken(batch, count, cost * count)
+        self._start(worker, batch, first, count, cost)
+
+    def _start(self, worker: Worker, batch: Batch, first: int, count: int, cost: float) -> None:
+        """Give the worker these jobs, which are no longer queued; ``cost`` is that of one, seconds."""
         now = self._clock.time()
         if count == 1:
             batch.started[first] = now
@@ -171,7 +197,8 @@ class Dispatcher:
         worker.hand_over(batch, first, count, cost, after)
         if self._settings.max_jobs and worker.handed >= self._settings.max_jobs:
             worker.stop()
-        self.watch_spans()
+        if worker.outstanding > 1:
+            self.watch_spans()
         if batch.timeout is not None:
             self._limits.watch(worker, batch.timeout)
         self._bus.emit(JobsStarted(id=batch.first_id + first, count=count, pool=self._pool, pid=worker.pid))

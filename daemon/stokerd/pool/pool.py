@@ -143,9 +143,10 @@ class Pool:
         self._check_room(batches)
 
     def _check_slots(self, batches: Sequence[Batch]) -> None:
-        most = 1
-        for batch in batches:
-            most = max(most, batch.options.slots)
+        if len(batches) == 1:  # most submits
+            most = batches[0].options.slots
+        else:
+            most = max((batch.options.slots for batch in batches), default=1)
         if most > 1 and most > self.crew.size:
             raise InvalidParams(
                 f"submit: a job wants {most} slots, and pool {self.name} has {self.crew.size}",
@@ -224,6 +225,10 @@ class Pool:
         """So many jobs of the batch may run: new ones, or such that have waited."""
         if self.closing is not None:
             self._fail_unstarted([batch])
+            return
+        if self._dispatcher.at_once(batch):
+            if self._lookout.rests:
+                self._lookout.begin()
             return
         self.queue.release(batch, count)
         self.dispatch()

@@ -21,6 +21,7 @@ from stokerd.pool.describe import describe, describe_batch
 from stokerd.pool.jobs import JobTable
 from stokerd.pool.ledger import Ledger, lost, lost_error
 from stokerd.pool.oom import OomKills
+from stokerd.pool.options import PLAIN
 from stokerd.pool.pool import Pool
 from stokerd.pool.settings import PoolSettings
 from stokerd.pool.tags import TagLimits
@@ -261,6 +262,16 @@ class Pools:
             NoSuchPool, InvalidParams, QueueFull, PoolDraining, ShuttingDown, Unavailable: as of the first that is
                 refused.
         """
+        if len(orders) == 1 and orders[0].batch.options is PLAIN:  # most submits: nothing of what follows concerns it
+            batch = orders[0].batch
+            pool = self.get(batch.pool)
+            pool.admit((batch,))
+            batch.submitted = self._clock.time()
+            self._add(batch)
+            self._ledger.give_out(self._table.next_id, batch.count)
+            pool.introduce(batch)
+            pool.enqueue(batch, batch.count)
+            return [batch], None
         new: list[Order] = []
         batches: list[Batch] = []
         for order in orders:
@@ -274,8 +285,7 @@ class Pools:
         for order in new:
             batch = order.batch
             batch.submitted = now
-            self._table.add(batch)
-            batch.on_end.append(self._ended)
+            self._add(batch)
             if batch.options.after:  # those of the same request have their ids only now
                 ids = tuple(other.first_id + index for other, index in order.before)
                 batch.options = replace(batch.options, after=ids)
@@ -291,6 +301,11 @@ class Pools:
         accepted.when_settled(lambda done: self._accepted(new, done.error))
         waits = [self._accepting.get(batch, accepted) for batch in batches]
         return batches, _all_of([accepted, *waits])
+
+    def _add(self, batch: Batch) -> None:
+        self._table.add(batch)
+        if batch.keep:
+            batch.on_end.append(self._ended)
 
     def _known(self, batch: Batch, new: Sequence[Order]) -> Batch | None:
         """The batch with the same key.
@@ -631,8 +646,7 @@ class Pools:
     # --- values that are kept for a time
 
     def _ended(self, batch: Batch) -> None:
-        if batch.keep:
-            self._sweep_in(batch.keep)
+        self._sweep_in(batch.keep)
 
     def _sweep_in(self, seconds: float) -> None:
         """Have a look then, or earlier."""

@@ -234,6 +234,15 @@ class Worker:
 
     # --- handing over
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it is idle, and a job may come in its place."""
+        return (
+            self.state is WorkerState.IDLE
+            and not (self.outstanding or self.taking_back or self.doubted or self.lent or self.places)
+            and self.place_of is None
+        )
+
     def has_room(self, prefetch: float, stuck: float) -> bool:
         """Whether it can be handed more, so that up to ``prefetch`` seconds of work are ahead of it.
 

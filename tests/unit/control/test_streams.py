@@ -14,6 +14,7 @@ from tests.unit.pool.parts import HandClock, make_batch
 from stoker.protocol.models import ErrorInfo
 from stoker.protocol.states import JobEvent, JobState
 from stokerd.control.streams import TELL_IDS_AFTER, ResultStream
+from stokerd.overdue import Overdue
 from stokerd.pool.batch import Batch, Piece
 
 LOST = ErrorInfo(code="worker-died", message="it died")
@@ -24,7 +25,7 @@ class Rig:
 
     def __init__(self, *, tell_ids: bool = False) -> None:
         self.clock = HandClock()
-        self.stream = ResultStream(self.clock, tell_ids=tell_ids)
+        self.stream = ResultStream(Overdue(self.clock, TELL_IDS_AFTER), tell_ids=tell_ids)
         self.parts: list[tuple[dict[str, Any], list[bytes], bool]] = []
 
     def send(self, part: dict[str, Any], payload: Sequence[Any], more: bool) -> None:

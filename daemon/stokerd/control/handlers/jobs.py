@@ -89,7 +89,7 @@ def submit(parts: Supervisor, caller: Caller, request: Submit) -> SubmitReply | 
 
 def _streamed(parts: Supervisor, caller: Caller, request: Submit, orders: Sequence[Order]) -> Stream | Promise[Any]:
     """Results come in parts, as they come; of a job whose key is known, those that it has had first."""
-    stream = ResultStream(parts.clock, tell_ids=request.wait is not None, session=caller.session, depot=parts.depot)
+    stream = ResultStream(parts.late, tell_ids=request.wait is not None, session=caller.session, depot=parts.depot)
     for order in orders:
         stream.listen(order.batch)
         if order.batch.lot is not None:
