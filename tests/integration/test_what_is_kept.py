@@ -38,6 +38,7 @@ def test_what_was_queued_is_queued_after_sigkill_and_runs_once(house: Callable[.
     lost = farm.ended(running)
     assert lost["state"] == "lost-with-daemon"
     assert lost["error"]["code"] == "lost-with-daemon"
+    assert lost["error"]["message"].endswith("and the job was not to be run twice")
     assert farm.daemon.error("result", id=fleeting)["code"] == "no-such-job"
     assert not Path(farm.path("fleeting")).exists()
 
@@ -53,6 +54,7 @@ def test_what_ran_is_run_again_where_that_was_asked_for(house: Callable[..., Far
     ended = farm.ended(job)
     assert (ended["value"], ended["attempt"]) == (5, 2)
     assert [entry["state"] for entry in ended["attempts"]] == ["lost-with-daemon"]
+    assert ended["attempts"][0]["message"] == f"the daemon died while job {job} ran"
 
 
 def test_what_a_worker_held_and_had_not_begun_with_is_queued_again(house: Callable[..., Farm]):

@@ -262,11 +262,14 @@ def lost(batch: Batch) -> Iterator[int]:
     return (index for index in range(batch.count) if batch.states[index] == RUNNING)
 
 
-def lost_error(job: int) -> LostWithDaemon:
-    """What whoever asks for it gets."""
+def lost_error(batch: Batch, index: int) -> LostWithDaemon:
+    """What ended the attempt of a job that was lost: the reason of its end, or of another attempt."""
+    job, message = batch.first_id + index, f"the daemon died while job {batch.first_id + index} ran"
+    if batch.options.requeue or batch.options.retries:
+        return LostWithDaemon(message, hint=f"`stoker retry {job}` runs it again", data={"id": job})
     return LostWithDaemon(
-        f"the daemon died while job {job} ran, and the job was not to be run twice",
-        hint="submit it with on_crash=requeue where running it twice does no harm; `stoker retry` runs it again",
+        f"{message}, and the job was not to be run twice",
+        hint=f"submit it with on_crash=requeue where running it twice does no harm; `stoker retry {job}` runs it again",
         data={"id": job},
     )
 

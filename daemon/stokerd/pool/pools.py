@@ -428,7 +428,7 @@ class Pools:
             self._waiting.resume(batch, index)
         queued = batch.queued_count  # without the lost ones: those that are queued again are counted one by one
         for index in list(lost(batch)):
-            self._pools[batch.pool].verdicts.lost(batch, index, lost_error(batch.first_id + index))
+            self._pools[batch.pool].verdicts.lost(batch, index, lost_error(batch, index))
         if queued:
             self._pools[batch.pool].enqueue(batch, queued)
 

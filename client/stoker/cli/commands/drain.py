@@ -27,7 +27,7 @@ def run(args: Namespace, out: Output) -> int:
         reply, _ = peer.call("drain", params)
     if reply["left"]:
         late = DeadlineExceeded(
-            f"pool {args.name} still has {reply['left']} jobs", hint="it goes on draining; wait again, or cancel them"
+            f"pool {args.name} still has {reply['left']} job{'s' if reply['left'] > 1 else ''}", hint="it goes on draining; wait again, or cancel them"
         )
         out.complain(late)
         return late.exit_code
