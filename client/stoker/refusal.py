@@ -54,6 +54,9 @@ def of_refusal(url: str, why: OSError) -> ConnectionFailed:
     if isinstance(why, ConnectionRefusedError):
         if path != url and os.path.lexists(path) and not _is_socket(path):
             return BadEndpoint(f"{path} is not a socket", hint="name the daemon's control socket")
+        if url.startswith("tcp://"):
+            hint = "does the daemon run there, with daemon.tcp set to this address and port?"
+            return NobodyListening(f"nobody listens at {url}", hint=hint)
         return NobodyListening(f"nobody listens at {url}", hint="start a daemon with `stoker up`")
     if isinstance(why, NotADirectoryError):
         return BadEndpoint(f"{url}: {why.strerror}", hint="check the path for a typing error")

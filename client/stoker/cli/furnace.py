@@ -162,7 +162,7 @@ class Furnace:
         text = f"burned {cpu:.1f} s of CPU time in {spell(elapsed)}"
         if means:
             text += f": achieved {means['achieved']:.2f} % of {means['target']:.2f} %,"
-            text += f" shortfall {means['shortfall']:.2f} %"
+            text += f" shortfall {round(means['shortfall'], 2) + 0.0:.2f} %"
         text += f"; {survivors} processes left" if survivors else "; no process left"
         self._out.show({"summary": {**facts, "survivors": survivors}}, text)
         if self._failed:

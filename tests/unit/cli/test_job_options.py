@@ -88,6 +88,8 @@ def test_a_pool_that_is_not_drained_in_time_says_how_many_are_left(stoker, daemo
     assert out == ""
     assert "still has 5 jobs" in err
     assert daemon.params("drain") == {"name": "default", "timeout": 2.0}
+    daemon.replies["drain"] = {"name": "default", "left": 1}
+    assert "still has 1 job\n" in stoker("drain", "--timeout", "2s")[2]
 
 
 @pytest.mark.parametrize(

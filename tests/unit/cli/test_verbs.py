@@ -90,7 +90,8 @@ def test_a_process_takes_its_program_after_the_dashes_options_of_its_own_include
 
 
 def test_a_process_without_a_program_is_a_usage_error(stoker):
-    assert stoker("start", "process", "web")[0] == 2
+    code, _, err = stoker("start", "process", "web")
+    assert (code, "--call" in err) == (2, True)
     assert stoker("start", "process", "web", "--")[0] == 2
 
 
@@ -426,6 +427,20 @@ def test_burn_owns_its_load_shows_it_and_sums_up(stoker, daemon, monkeypatch):
     assert out.count("achieved  59.5 %") == 2
     assert "achieved 59.50 % of 60.00 %" in out
     assert "2 processes" in err
+
+
+def test_a_shortfall_of_nothing_has_no_sign(stoker, daemon, monkeypatch):
+    monkeypatch.setattr("stoker.cli.furnace.TICK", 0.01)
+    looks = iter([True, True, False])
+    burner = {**BURNER, "achieved": 60.001, "shortfall": -0.001}
+    daemon.replies |= {
+        "start": STARTED,
+        "status": lambda params: {"burners": [named(daemon, burner)] if next(looks) else []},
+        "stop": NoSuchBurner("ended by its time limit"),
+    }
+    out = stoker("burn", "1", "--load", "60", "--for", "2s")[1]
+    assert "shortfall 0.00 %" in out
+    assert "-0" not in out
 
 
 def test_burn_is_stopped_when_interrupted_and_a_survivor_is_a_failure(stoker, daemon, monkeypatch):

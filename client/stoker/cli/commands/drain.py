@@ -26,8 +26,9 @@ def run(args: Namespace, out: Output) -> int:
     with connect(args.socket, start=False) as peer:
         reply, _ = peer.call("drain", params)
     if reply["left"]:
+        jobs = "1 job" if reply["left"] == 1 else f"{reply['left']} jobs"
         late = DeadlineExceeded(
-            f"pool {args.name} still has {reply['left']} job{'s' if reply['left'] > 1 else ''}", hint="it goes on draining; wait again, or cancel them"
+            f"pool {args.name} still has {jobs}", hint="it goes on draining; wait again, or cancel them"
         )
         out.complain(late)
         return late.exit_code

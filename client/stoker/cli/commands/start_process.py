@@ -61,5 +61,8 @@ def _work(args: Namespace) -> dict[str, Any]:
     if args.call is not None:
         return {"call": {"function": args.call, "args": args.args}}
     if not args.after_dashes or args.args:
-        raise UsageError("which program?", hint=f"stoker start process {args.name} -- PROGRAM [ARG …]")
+        raise UsageError(
+            "which program?",
+            hint=f"stoker start process {args.name} -- PROGRAM [ARG …]; for a function: --call package.module:name",
+        )
     return {"argv": args.after_dashes}
