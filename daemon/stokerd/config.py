@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stoker.errors import BadEndpoint, BadProfile, InvalidParams
-from stoker.protocol import endpoint, guards, loads, processes
+from stoker.errors import BadEndpoint, BadProfile, CannotPack, InvalidParams
+from stoker.protocol import codec, endpoint, guards, loads, processes
 from stoker.protocol.typed import nearest
 from stokerd import config_profiles
 from stokerd.config_file import ConfigFile, Problem, convert
@@ -158,6 +158,7 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         given = [key for key in loads.PARAMETERS if getattr(burner, key)]
         if wrong := loads.why_not(burner.generator, given):
             yield file.problem(("burner", name, "generator"), *wrong)
+    yield from _initializers(file, tables)
     yield from _endpoints(file, tables)
     yield from _allowed(file, tables)
     paths = {("daemon", "state_dir"): tables.daemon.state_dir, ("security", "keys_dir"): tables.security.keys_dir}
@@ -174,6 +175,20 @@ def _contradictions(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
         for name in names:
             if (first := owner.setdefault(name, kind)) != kind:
                 yield file.problem((kind, name), f"the name {name!r} belongs to a {first} already", "choose another")
+
+
+def _initializers(file: ConfigFile, tables: Tables) -> Iterator[Problem]:
+    for name, pool in tables.pool.items():
+        if pool.initializer and not all(pool.initializer.partition(":")):
+            hint = "for instance logging.config:dictConfig"
+            message = f"{pool.initializer!r} is not package.module:function"
+            yield file.problem(("pool", name, "initializer"), message, hint)
+        if pool.initargs and not pool.initializer:
+            yield file.problem(("pool", name, "initargs"), "there is no initializer to call with them", "name one")
+        try:
+            codec.pack(pool.initargs)
+        except CannotPack as why:
+            yield file.problem(("pool", name, "initargs"), why.message, why.hint)
 
 
 def _endpoints(file: ConfigFile, tables: Tables) -> Iterator[Problem]:

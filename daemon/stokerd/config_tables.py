@@ -146,6 +146,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         max_jobs: jobs that a worker runs before a fresh one takes its place; 0: any number.
         memory_bytes: resident memory that a worker may use, with what its commands use, before it is killed; 0: any.
         quarantine: workers that one job may kill before it is not tried again.
+        initializer: ``package.module:function`` that each worker calls before its first job; empty: none.
+        initargs: its positional arguments.
     """
 
     workers: Literal["auto"] | PoolSize = "auto"
@@ -157,6 +159,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_jobs: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 0
     memory_bytes: Annotated[int, Meta(ge=0, le=1 << 50, extra={"unit": "bytes"})] = 0
     quarantine: Annotated[int, Meta(ge=1, le=1000)] = 3
+    initializer: str = ""
+    initargs: list[Any] = msgspec.field(default_factory=list)
 
 
 class BurnersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.errors import NameTaken, StokerError
+from stoker.protocol import codec
 from stoker.protocol.loads import PARAMETERS
 from stoker.protocol.models import BurnerInfo, ProcessInfo
 from stoker.protocol.processes import dependencies, in_order, keeping
@@ -14,8 +15,10 @@ from stokerd.config import Config, PoolConfig
 from stokerd.control.handlers.processes import task_of
 from stokerd.cores import usable_cores
 from stokerd.log import get_logger
+from stokerd.pool import messages
+from stokerd.pool.batch import Function
 from stokerd.pool.pools import DEFAULT
-from stokerd.pool.settings import PoolSettings
+from stokerd.pool.settings import Beginning, PoolSettings
 from stokerd.processes.settings import Settings as ProcessSettings
 from stokerd.promise import Promise
 from stokerd.supervisor import Supervisor
@@ -41,7 +44,13 @@ def _settings_of(config: Config, pool: PoolConfig) -> PoolSettings:
         max_jobs=pool.max_jobs,
         memory_bytes=pool.memory_bytes,
         quarantine=pool.quarantine,
+        beginning=_beginning(pool) if pool.initializer else None,
     )
+
+
+def _beginning(pool: PoolConfig) -> Beginning:
+    function = Function(pool.initializer.encode(), b"", pool.initializer)
+    return Beginning(form=messages.NAMED, function=function, payload=codec.pack([pool.initargs, {}]))
 
 
 def process_settings(parts: Supervisor, name: str) -> ProcessSettings:

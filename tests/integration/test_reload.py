@@ -154,6 +154,34 @@ def test_pools_take_on_their_settings_and_exchange_workers_only_for_what_takes_o
     assert before["pid"] not in _pids_of(configured)
 
 
+def test_a_configured_initializer_is_called_in_each_worker_and_a_reload_gives_another_to_fresh_ones(
+    configured: Configured,
+) -> None:
+    def limit(pool: str = "default") -> Any:
+        """What a job sees; the reason where none is taken, or it fails."""
+        spec = {"call": {"function": "sys:getrecursionlimit"}, "pool": pool}
+        reply = configured.daemon.call("submit", jobs=[spec], wait=DEADLINE)
+        job = reply["result"]["jobs"][0] if "result" in reply else reply
+        return job["value"] if "value" in job else job["error"]["message"]
+
+    def begun(words: str) -> str:
+        return BASE.replace("workers = 1", f"workers = 1\n{words}")
+
+    with_4321 = 'initializer = "sys:setrecursionlimit"\ninitargs = [4321]'
+    configured.reload(begun(with_4321))
+    wait_until(lambda: limit() == 4321)
+    before = _pids_of(configured)
+    configured.reload(begun(f"{with_4321}\nmax_jobs = 1000"))
+    assert limit() == 4321
+    assert _pids_of(configured) == before, "the same initializer takes no fresh workers"
+    configured.daemon.result("start", kind="pool", name="other", workers=1)
+    assert limit("other") != 4321
+    configured.reload(begun('initializer = "math:sqrt"\ninitargs = [-1.0]'))
+    wait_until(lambda: "ValueError" in str(limit()))
+    configured.reload(begun(""))
+    wait_until(lambda: limit() == limit("other"))
+
+
 def _pids_of(configured: Configured) -> set[int]:
     return {worker["pid"] for worker in configured.daemon.workers() if worker["pid"]}
 

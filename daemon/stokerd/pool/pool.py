@@ -46,7 +46,7 @@ from stokerd.pool.waiting import WaitingRoom
 from stokerd.pool.worker import Ran, Span, Worker
 from stokerd.promise import Promise
 
-_OF_A_WORKER = ("nice", "output_bytes", "result_bytes")
+_OF_A_WORKER = ("nice", "output_bytes", "result_bytes", "beginning")
 """Settings that a worker is started with."""
 
 

@@ -8,7 +8,7 @@ from stoker.protocol.models import Environment
 from stokerd.pool.batch import Function
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Beginning:
     """What each worker of a pool calls before its first job.
 
@@ -21,6 +21,17 @@ class Beginning:
     form: int
     function: Function
     payload: bytes
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same call, whoever has asked for it."""
+        return isinstance(other, Beginning) and self._call == other._call
+
+    def __hash__(self) -> int:
+        return hash(self._call)
+
+    @property
+    def _call(self) -> tuple[int, bytes, bytes]:
+        return self.form, self.function.reference, self.payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

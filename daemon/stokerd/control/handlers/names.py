@@ -54,7 +54,7 @@ def start_pool(parts: Supervisor, caller: Caller, request: StartPool) -> Promise
 
 
 def _pool_settings(parts: Supervisor, caller: Caller, request: StartPool) -> PoolSettings:
-    settings = parts.pools.settings(request.workers)
+    settings = replace(parts.pools.settings(request.workers), beginning=None)  # what `default` begins with is its own
     given = {name: value for name in ("max_jobs", "memory_bytes") if (value := getattr(request, name)) is not None}
     if request.initializer is not None:
         given["beginning"] = beginning_of(parts, caller, request.initializer)
