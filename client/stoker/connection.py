@@ -193,6 +193,8 @@ class Connection:
         self._link: Link | None = None
         self.baskets: dict[tuple[str, str], Any] = {}
         """What :mod:`stoker.shared.taking` has at hand, by queue and thread."""
+        self.loans: Any = None
+        """What :mod:`stoker.shared.borrowing` has been lent; None: nothing, or it went with the connection."""
         self._seen_off: Link | None = None
         """The link whose unsent messages the pump has been told of."""
         self._greeting: Exchange | None = None
@@ -581,7 +583,7 @@ class Connection:
     def _lose(self, link: Link, why: StokerError) -> None:
         if link is not self._link:
             return
-        self._link = None
+        self._link = self.loans = None
         if self._seen_off is not None:
             self._seen_off = None
             self.pump.release()
@@ -601,6 +603,7 @@ class Connection:
                 self.flush()
             self._closed = True
             link, self._link = self._link, None
+            self.loans = None
             self.session.fail_all(_closed)
             self.turns.open_gates()
             self.turns.wake()

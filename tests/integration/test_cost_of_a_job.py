@@ -1,4 +1,4 @@
-"""What one job costs in system calls, process by process: a figure that does not depend on the machine's load.
+"""What one job, or a lent lock, costs in system calls: a figure that does not depend on the machine's load.
 
 A hop more, a message more or a wake-up more shows here at once, and never in a measurement of time. Whoever lowers a
 figure lowers it here.
@@ -124,6 +124,45 @@ def _all(strace: str, tables: dict[int, Path]) -> Iterator[None]:
     (pid, table), *rest = tables.items()
     with traced(strace, pid, table), _all(strace, dict(rest)):
         yield
+
+
+LOCKED = """
+    import sys
+    import stoker
+    lock = stoker.Lock("cost", client=stoker.Client(sys.argv[1]))
+    def run(pairs):
+        for number in range(pairs):
+            with lock:
+                pass
+    run(50)
+    print(lock._ask("lock.show")["lent"], flush=True)
+    sys.stdin.readline()
+    run(int(sys.argv[2]))
+    print("done", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_lent_lock_costs_no_system_call(daemon: RunningDaemon, strace: str, tmp_path: Path) -> None:
+    client = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(LOCKED), daemon.endpoint, str(JOBS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "STOKER_TRANSPORT": "direct"},
+    )
+    assert client.stdin is not None
+    assert client.stdout is not None
+    with client:
+        assert client.stdout.readline() == "True\n"
+        tables = {pid: tmp_path / str(pid) for pid in (daemon.pid, client.pid)}
+        with _all(strace, tables):
+            client.stdin.write("go\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == "done\n"
+        client.stdin.write("end\n")
+    for pid, table in tables.items():
+        assert sum(calls(table).values()) * JOBS < JOBS / 10, f"{pid}: {calls(table)}"
 
 
 def run_trace(daemon: RunningDaemon, *words: str) -> subprocess.CompletedProcess[str]:

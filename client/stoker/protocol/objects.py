@@ -32,6 +32,7 @@ R = TypeVar("R")
 ObjectId = Annotated[str, Meta(min_length=1, max_length=160)]
 Timeout = Annotated[float, Meta(ge=0, le=1e9)]
 Ticket = Annotated[int, Meta(ge=0)]
+LoanNumber = Annotated[int, Meta(ge=0)]
 Encoding: TypeAlias = Literal["msgpack", "pickle"]
 Kind: TypeAlias = Literal[
     "queue",
@@ -339,17 +340,31 @@ class QueueJoin(ObjectRequest[WaitReply], kw_only=True, frozen=True):
 # --- lock, rlock ----------------------------------------------------------------------------------------------------
 
 
-class AcquireReply(Reply, kw_only=True, frozen=True):
-    """``token`` is the fencing token: it grows with every change of owner. 0 where the time was over first."""
+class AcquireReply(Reply, omit_defaults=True, kw_only=True, frozen=True):
+    """``token`` is the fencing token: it grows with every change of owner. 0 where the time was over first.
+
+    Where the lock was lent, ``loan`` is the number of the loan and ``slot`` where it lies: see
+    :mod:`stoker.protocol.loans`.
+    """
 
     acquired: bool
     token: int
+    loan: int = 0
+    slot: int = 0
 
 
 class LockAcquire(ObjectRequest[AcquireReply], kw_only=True, frozen=True):
     """Acquire a lock for this session and holder, in order of arrival; an rlock's owner gets it again at once.
 
     It is released by ``lock.release``, or when the session ends.
+
+    The last three are for this library on the direct channel; whoever leaves them out is never lent anything.
+
+    Args:
+        lend: the lock may be lent (see :mod:`stoker.protocol.loans`): ``first``, where the descriptors of the memory
+            have to come along, or ``again``.
+        returned: loans that the session has given up.
+        declined: the token that it did not take on the first of those.
     """
 
     method: ClassVar[str] = "lock.acquire"
@@ -358,6 +373,9 @@ class LockAcquire(ObjectRequest[AcquireReply], kw_only=True, frozen=True):
     id: ObjectId
     timeout: Timeout | None = None
     ticket: Ticket = 0
+    lend: Literal["first", "again"] | None = None
+    returned: Annotated[tuple[LoanNumber, ...], Meta(max_length=1000)] = ()
+    declined: Annotated[int, Meta(ge=0)] = 0
 
 
 class LockRelease(ObjectRequest[Done], kw_only=True, frozen=True):
@@ -368,6 +386,7 @@ class LockRelease(ObjectRequest[Done], kw_only=True, frozen=True):
 
     Args:
         token: the token it was acquired with; None releases a lock (not an rlock) whoever holds it.
+        loan: the loan on which it was acquired, and which the session has given up; 0: by message.
     """
 
     method: ClassVar[str] = "lock.release"
@@ -375,16 +394,21 @@ class LockRelease(ObjectRequest[Done], kw_only=True, frozen=True):
 
     id: ObjectId
     token: int | None = None
+    loan: LoanNumber = 0
 
 
 class LockReply(Reply, kw_only=True, frozen=True):
-    """Who holds a lock: ``session`` and ``holder``; both None while it is free. ``waiting`` is how many want it."""
+    """Who holds a lock: ``session`` and ``holder``; both None while it is free. ``waiting`` is how many want it.
+
+    ``lent``: it is lent to a session, which may take and release it without a message.
+    """
 
     session: str | None
     holder: str | None
     token: int
     depth: int
     waiting: int
+    lent: bool = False
 
 
 class LockShow(ObjectRequest[LockReply], kw_only=True, frozen=True):

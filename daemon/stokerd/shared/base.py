@@ -11,6 +11,8 @@ from stoker.protocol.objects import Encoding, ObjectOptions
 from stokerd.clock import Clock
 from stokerd.promise import Promise
 from stokerd.shared.budget import Budget
+from stokerd.shared.lending import Lender
+from stokerd.shared.tokens import Tokens
 from stokerd.shared.waiters import Actor, Gone, known
 
 Outcome: TypeAlias = Literal["waiting", "granted", "none"]
@@ -31,7 +33,8 @@ class Room:
         clock: time.
         budget: bytes that all objects together may hold.
         object_bytes: bytes that one object may hold.
-        next_token: the next fencing token; it grows for as long as the daemon lives, and over its restarts.
+        tokens: the fencing tokens.
+        lender: lends locks.
         borrowed: called with an actor and a way to settle what it has on loan; it is settled when the actor asks
             for anything else.
         tell: called with an object and what happened to it.
@@ -40,7 +43,8 @@ class Room:
     clock: Clock
     budget: Budget
     object_bytes: int
-    next_token: Callable[[], int]
+    tokens: Tokens
+    lender: Lender
     borrowed: Callable[[Actor, Callable[[], None]], None]
     tell: Callable[[SharedObject, str], None]
 

@@ -45,6 +45,7 @@ class SharedCondition(SharedObject):
         super().__init__(room, object_id, name)
         self.lock = lock
         self.lock_id = lock.id
+        lock.keep_here()
         self._line: Line[Woken, int] = Line(room.clock, timed_out=lambda waiter: self._return(waiter, notified=False))
         """Waiters want the depth that they held the lock with."""
         self._returning: dict[Waiter[Woken, int], _Return] = {}
@@ -64,6 +65,8 @@ class SharedCondition(SharedObject):
         Raises:
             NotOwner: the caller does not hold the lock.
         """
+        if self.lock.lent:
+            return self.lock.when_here(actor, lambda: self.wait(actor, timeout, ticket))
         self.lock.must_own(actor)
         inner = self._line.park(actor, ticket, self.lock.depth, timeout)
         outer: Promise[Woken] = Promise(on_abandon=lambda: self._abandoned(inner))
@@ -89,6 +92,8 @@ class SharedCondition(SharedObject):
 
     def withdraw(self, actor: Actor, ticket: int) -> Promise[Outcome]:
         """See :class:`SharedObject`."""
+        if self.lock.lent:
+            return self.lock.when_here(actor, lambda: self.withdraw(actor, ticket))
         waiter = self._line.by_ticket(actor.session, ticket)
         if waiter is not None:
             self._line.time_over(waiter)

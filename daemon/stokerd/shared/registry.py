@@ -6,7 +6,6 @@ that has used it ends or releases it. Everything runs in the thread that owns th
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,15 +21,13 @@ from stokerd.promise import Promise
 from stokerd.shared.base import Outcome, Room, SharedObject
 from stokerd.shared.budget import Budget
 from stokerd.shared.kinds import build, check_options, fill, must_match, own_lock_id
+from stokerd.shared.lending import Lender
 from stokerd.shared.locks import SharedRLock
+from stokerd.shared.tokens import Tokens
 from stokerd.shared.users import Users
 from stokerd.shared.waiters import Actor, Gone, known
 
 Kept = TypeVar("Kept", bound=SharedObject)
-
-TOKENS_PER_SECOND = 1 << 21
-"""Fencing tokens begin at this many times the time of the start, so that they grow over restarts too. They stay below
-2**53, which is what a float holds exactly, until the year 2106."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +59,23 @@ class Shared:
         self._bus = bus
         self._objects: dict[str, SharedObject] = {}
         self._users = Users()
-        tokens = itertools.count(int(clock.time()) * TOKENS_PER_SECOND + 1)
         self._room = Room(
             clock=clock,
             budget=Budget(self.limits.total_bytes),
             object_bytes=self.limits.object_bytes,
-            next_token=lambda: next(tokens),
+            tokens=Tokens(clock.time()),
+            lender=Lender(clock),
             borrowed=self._users.borrow,
             tell=self._tell,
         )
 
     def __len__(self) -> int:
         return len(self._objects)
+
+    @property
+    def lender(self) -> Lender:
+        """Lends locks."""
+        return self._room.lender
 
     def open(
         self,
@@ -157,6 +159,7 @@ class Shared:
         self._end(Gone(session))
         for found in self._users.used_by(session):
             self._detach(found, session)
+        self._room.lender.leave(session)
 
     def holder_closed(self, session: str, holder: str) -> None:
         """A process of a session has ended, and its threads (``holder:…``): free what they had."""
@@ -173,6 +176,7 @@ class Shared:
         """The daemon ends: whoever waits is told."""
         for object_id in list(self._objects):
             self.drop(object_id)
+        self._room.lender.close()
 
     def _make(
         self, actor: Actor, kind: Kind, name: str | None, options: ObjectOptions, initial: bytes | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stoker.protocol.framing import Descriptor
 from stoker.protocol.objects import (
     AcquireReply,
     BarrierAbort,
@@ -31,36 +32,62 @@ from stoker.protocol.objects import (
     SemaphoreShow,
     WaitReply,
 )
-from stokerd.control.caller import Caller
+from stokerd.control.caller import Answer, Caller
 from stokerd.control.handlers.object_answers import actor_of, owner_of, then
 from stokerd.promise import Promise
 from stokerd.shared.barriers import BarrierState, SharedBarrier
 from stokerd.shared.conditions import SharedCondition
 from stokerd.shared.happenings import SharedEvent
+from stokerd.shared.lending import Lender
 from stokerd.shared.locks import SharedLock
 from stokerd.shared.semaphores import SharedSemaphore
+from stokerd.shared.waiters import Actor, known
 from stokerd.supervisor import Supervisor
 
 
-def acquire_lock(parts: Supervisor, caller: Caller, request: LockAcquire) -> AcquireReply | Promise[AcquireReply]:
-    """Acquire a lock."""
+def acquire_lock(
+    parts: Supervisor, caller: Caller, request: LockAcquire
+) -> AcquireReply | Answer | Promise[AcquireReply | Answer]:
+    """Acquire a lock; where the caller knows what that is, it may be lent."""
     actor = owner_of(caller, request)
-    token = parts.shared.use(SharedLock, request.id, actor).acquire(actor, request.timeout, request.ticket)
-    return then(token, lambda token: AcquireReply(acquired=token != 0, token=token))
+    lender = parts.shared.lender
+    returned = [lender.give_back(actor.session, number) for number in request.returned]
+    lock = parts.shared.use(SharedLock, request.id, actor)
+    declined = returned[0] if returned and request.declined else None
+    if declined is not None and lock.claim(actor, declined, request.declined, request.ticket):
+        return AcquireReply(acquired=True, token=request.declined)
+    token = lock.acquire(actor, request.timeout, request.ticket)
+    if request.lend is None or caller.session.pass_descriptors is None:
+        return then(token, lambda token: AcquireReply(acquired=token != 0, token=token))
+    first = request.lend == "first"
+    return then(token, lambda token: _acquired(lender, lock, actor, token, first=first))
 
 
-def release_lock(parts: Supervisor, caller: Caller, request: LockRelease) -> Done:
+def _acquired(lender: Lender, lock: SharedLock, actor: Actor, token: int, *, first: bool) -> AcquireReply | Answer:
+    lent = lock.lend(actor, first=first) if token else None
+    if lent is None:
+        return AcquireReply(acquired=token != 0, token=token)
+    reply = AcquireReply(acquired=True, token=token, loan=lent.number, slot=lent.slot)
+    return Answer(reply, tuple(map(Descriptor, lender.descriptors(actor.session)))) if first else reply
+
+
+def release_lock(parts: Supervisor, caller: Caller, request: LockRelease) -> Done | Promise[Done]:
     """Release a lock."""
     actor = actor_of(caller, request)
-    parts.shared.use(SharedLock, request.id, actor).release(actor, request.token)
-    return Done()
+    lent = parts.shared.lender.give_back(actor.session, request.loan) if request.loan else None
+    lock = parts.shared.use(SharedLock, request.id, actor)
+    if lent is not None and lent.adopted != request.token:
+        return Done()  # it had been released when the loan ended
+    return then(lock.release(actor, request.token), lambda _: Done())
 
 
 def show_lock(parts: Supervisor, caller: Caller, request: LockShow) -> LockReply:
     """Who holds it."""
     lock = parts.shared.use(SharedLock, request.id, actor_of(caller, request))
-    session, holder = lock.owner or (None, None)
-    return LockReply(session=session, holder=holder, token=lock.token, depth=lock.depth, waiting=lock.waiting)
+    owner, token = lock.look()
+    session, holder = owner or (None, None)
+    depth = int(owner is not None) if lock.lent else lock.depth
+    return LockReply(session=session, holder=holder, token=token, depth=depth, waiting=lock.waiting, lent=lock.lent)
 
 
 def acquire_semaphore(parts: Supervisor, caller: Caller, request: SemaphoreAcquire) -> WaitReply | Promise[WaitReply]:
@@ -114,11 +141,12 @@ def wait_condition(
     )
 
 
-def notify_condition(parts: Supervisor, caller: Caller, request: ConditionNotify) -> NotifyReply:
+def notify_condition(parts: Supervisor, caller: Caller, request: ConditionNotify) -> NotifyReply | Promise[NotifyReply]:
     """Notify those who wait."""
     actor = actor_of(caller, request)
     condition = parts.shared.use(SharedCondition, request.id, actor)
-    return NotifyReply(notified=condition.notify(actor, request.count))
+    notified = condition.lock.when_here(actor, lambda: known(condition.notify(actor, request.count)))
+    return then(notified, lambda notified: NotifyReply(notified=notified))
 
 
 def wait_barrier(parts: Supervisor, caller: Caller, request: BarrierWait) -> BarrierReply | Promise[BarrierReply]:
