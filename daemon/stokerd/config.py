@@ -276,6 +276,7 @@ KEPT_LIVE = frozenset(
 _LIVE = frozenset(
     {
         *("daemon.shutdown_grace", "daemon.log_level", "daemon.idle_exit", "daemon.nice"),
+        "daemon.busy_poll_ms",
         *("limits.sessions", "limits.queue_jobs", "limits.queue_bytes", "limits.result_bytes", "limits.session_jobs"),
         *("limits.jobs_per_request", "burners.default_seconds", "burners.max_processes"),
         *("forkservers.max_idle", "forkservers.idle_seconds"),

@@ -45,6 +45,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         shutdown_grace: seconds that running jobs get to end when the daemon is told to.
         idle_exit: seconds without clients and work after which the daemon leaves; 0: never.
         nice: niceness of the daemon, as far as the system permits; it is favoured over what it runs.
+        busy_poll_ms: milliseconds for which the daemon at most stays awake between messages that follow close upon each
+            other; 0: not at all.
     """
 
     socket: str = ""
@@ -58,6 +60,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     shutdown_grace: Seconds = 10.0
     idle_exit: Seconds = 0.0
     nice: Nice = -5
+    busy_poll_ms: Annotated[float, Meta(ge=0, le=10, extra={"unit": "milliseconds"})] = 0.4
 
 
 class SecurityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -105,7 +105,7 @@ def run(config: Config, *, ready: Callable[[dict[str, Any]], None]) -> int:
 
 def _serve(config: Config, listeners: Listeners, ready: Callable[[dict[str, Any]], None]) -> None:
     loop = Loop(_log_bug)
-    daemon = Daemon(config, listeners, loop, ready, loop.stop)
+    daemon = Daemon(config, listeners, loop, ready, loop.stop, loop.vigil.set)
     # A handler only notes the signal; the loop acts. From the first moment on: an early SIGTERM is honoured too.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.on_signal(number, daemon.told_to_end)
@@ -136,6 +136,7 @@ class Daemon:
         clock: Clock,
         ready: Callable[[dict[str, Any]], None],
         ended: Callable[[], object],
+        stay_awake: Callable[[float], object],
     ) -> None:
         self.state = DaemonState.STARTING
         self._config, self._clock, self._ready, self._ended = config, clock, ready, ended
@@ -146,6 +147,7 @@ class Daemon:
         self._manager.starting()
         self._log = get_logger()
         self._favour(config.daemon.nice)
+        stay_awake(config.daemon.busy_poll_ms / 1000)
         self._groups = self._divide()
         open_files = raise_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -182,7 +184,7 @@ class Daemon:
         )
         self._idle = IdleExit(clock, config.daemon.idle_exit, self._is_busy, self._leave_idle)
         self._selfcheck: SelfCheck | None = None
-        self._reload = reload.Reload(self._parts, self._idle.set, self._favour, self._log_at)
+        self._reload = reload.Reload(self._parts, self._idle.set, self._favour, self._log_at, stay_awake)
 
     @staticmethod
     def _favour(nice: int) -> None:

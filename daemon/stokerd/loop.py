@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stokerd.clock import SetNotice, Timer
+from stokerd.vigil import Vigil
 
 CLUTTER = 512
 """Cancelled timers that may lie in the heap before they are swept out, if they are more than half of it."""
@@ -63,6 +64,8 @@ class Loop:
     def __init__(self, on_bug: Callable[[Exception], object]) -> None:
         self._on_bug = on_bug
         self._epoll = select.epoll()
+        self.vigil = Vigil(self._epoll.poll)
+        """For how long it stays awake between events; not at all, unless it is told to."""
         self._readers: dict[int, _Watch] = {}
         self._writers: dict[int, _Watch] = {}
         self._soon: deque[_Timer] = deque()
@@ -162,9 +165,9 @@ class Loop:
     def run(self) -> None:
         """Turn until :meth:`stop`."""
         self._running = True
-        poll = self._epoll.poll
+        wait = self.vigil.wait
         while self._running:
-            events = poll(self._patience())
+            events = wait(self._patience())
             if len(events) == 1:  # most turns are for one message
                 self._handle(*events[0])
             elif events:

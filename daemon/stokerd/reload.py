@@ -39,6 +39,7 @@ class Reload:
         idle: is told of a new ``idle_exit``.
         favour: takes on a new niceness of the daemon.
         relog: takes on a new level of the log.
+        stay_awake: is told for how many seconds the loop may stay awake between messages.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Reload:
         idle: Callable[[float], object],
         favour: Callable[[int], object],
         relog: Callable[[str], object],
+        stay_awake: Callable[[float], object],
     ) -> None:
         self._parts, self._idle, self._favour, self._relog = parts, idle, favour, relog
+        self._stay_awake = stay_awake
         self._first = parts.config
         self._under_way = False
 
@@ -98,6 +101,8 @@ class Reload:
                     self._idle(daemon.idle_exit)
                 case "daemon.nice":
                     self._favour(daemon.nice)
+                case "daemon.busy_poll_ms":
+                    self._stay_awake(daemon.busy_poll_ms / 1000)
                 case "limits.sessions":
                     parts.sessions.limit = new.limits.sessions
                 case "burners.default_seconds" | "burners.max_processes":

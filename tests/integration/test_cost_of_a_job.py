@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from tests.conftest import StartDaemon
 from tests.daemons import RunningDaemon
 
+import stoker
 from stoker.cli.commands.trace import HOPS
 
 JOBS = 200
@@ -84,7 +86,7 @@ def calls(table: Path) -> dict[str, float]:
 
 
 def test_a_job_costs_no_system_call_more_than_it_must(start_daemon: StartDaemon, strace: str, tmp_path: Path) -> None:
-    daemon = start_daemon("--log-level", "info", config="[pool.default]\nworkers = 2\n")
+    daemon = start_daemon("--log-level", "info", config="[daemon]\nbusy_poll_ms = 0\n[pool.default]\nworkers = 2\n")
     environ = {**os.environ, "STOKER_TRANSPORT": "direct"}
     client = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), daemon.endpoint, str(JOBS)],
@@ -114,6 +116,22 @@ def test_a_job_costs_no_system_call_more_than_it_must(start_daemon: StartDaemon,
     for who, most in (("daemon", DAEMON), ("worker", WORKER), ("client", CLIENT)):
         total = sum(spent[who].values())
         assert total <= sum(most.values()) + SPARE, f"{who}: {total:.2f} system calls a job: {spent[who]}"
+
+
+def test_an_idle_daemon_sleeps_whatever_went_before(start_daemon: StartDaemon, strace: str, tmp_path: Path) -> None:
+    """Awake between messages that follow close upon each other, and asleep when none does."""
+    daemon = start_daemon("--log-level", "info", config="[pool.default]\nworkers = 2\n")
+    with stoker.Client(daemon.endpoint) as client:
+        for number in range(JOBS):
+            assert client.submit(abs, -number).result() == number
+        client.ping()
+        quiet = threading.Event()
+        table = tmp_path / "idle"
+        with traced(strace, daemon.pid, table):
+            assert not quiet.wait(1.0)  # nothing is waited for: the second is what is measured
+    counted = re.findall(r"^\s*(\d+)\s+(?:epoll_wait|recvfrom)$", table.read_text(), re.MULTILINE)
+    woken = sum(map(int, counted))
+    assert woken <= 10, table.read_text()  # looks at the workers that were busy until a moment ago
 
 
 @contextmanager

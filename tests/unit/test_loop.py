@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from stokerd.loop import CLUTTER, Loop
+from stokerd.vigil import Vigil
 
 DEADLINE = 20.0
 
@@ -212,7 +213,7 @@ def test_a_signal_is_noted_at_once_and_dealt_with_by_the_loop(house: Harness) ->
 def test_an_idle_loop_does_not_turn(house: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
     poll = select.epoll()
-    monkeypatch.setattr(house.loop, "_epoll", _Counting(poll, turns))
+    monkeypatch.setattr(house.loop, "vigil", Vigil(_Counting(poll, turns).poll))
     house.loop.later(0.05, house.loop.stop)
     house.loop.run()
     assert len(turns) == 1
