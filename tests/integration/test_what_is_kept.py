@@ -179,6 +179,24 @@ def test_a_daemon_that_keeps_nothing_says_so_and_does_not_pretend(house: Callabl
     assert farm.daemon.result("status")["daemon"]["store"] == "off"
 
 
+def test_a_pool_is_there_again_as_long_as_jobs_wait_in_it_and_no_longer(house: Callable[..., Farm]):
+    farm = house(workers=1)
+    for name in ("small", "over"):
+        farm.daemon.result("start", kind="pool", name=name, workers=1)
+    failed = farm.submit("fails", "no", pool="over", durable=True)
+    farm.ended(failed)
+    waiting = farm.submit("square", 4, pool="small", durable=True, delay=3600)
+    farm.daemon.kill()
+    farm = house(workers=1)
+    assert {pool["name"] for pool in farm.daemon.result("status")["pools"]} == {"default", "small"}
+    assert (farm.state(waiting), farm.state(failed)) == ("delayed", "failed")
+    error = farm.daemon.error("retry", ids=[failed])
+    assert "'over'" in error["message"]
+    farm.daemon.result("start", kind="pool", name="over", workers=1)
+    farm.daemon.result("retry", ids=[failed])
+    assert farm.ended(failed)["attempt"] == 2
+
+
 def test_two_daemons_on_one_state_directory_are_refused(house: Callable[..., Farm], start_daemon: StartDaemon):
     farm = house()
     state = str(farm.daemon.directory / "state")

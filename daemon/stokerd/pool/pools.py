@@ -399,7 +399,7 @@ class Pools:
         """Take up what the last daemon left; returns how many jobs have not ended."""
         left = 0
         for batch in self._ledger.recover():
-            if batch.pool not in self._pools:
+            if batch.pool not in self._pools and not batch.over:  # what has ended needs no workers
                 self.create(batch.pool, self.settings())
             self._table.restore(batch)
             if batch.over:
@@ -491,7 +491,12 @@ class Pools:
                 raise IllegalMove(
                     f"job {job} is {batch.state(index)}: only a job that ended without a value can be retried"
                 )
-            if not batch.lengths or batch.pool not in self._pools:
+            if batch.pool not in self._pools:
+                raise IllegalMove(
+                    f"the pool {batch.pool!r} of job {job} is not there any more",
+                    hint=f"`stoker start pool {batch.pool}` makes it again",
+                )
+            if not batch.lengths:
                 raise IllegalMove(f"what job {job} was called with is no longer kept", hint="submit it again")
         for _, batch, index in found:
             if batch.over:
