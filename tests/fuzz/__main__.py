@@ -6,6 +6,7 @@ Takes ``pip install -e '.[fuzz]'``. What fails is kept as a file whose name is p
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def main() -> int:
         for name in options.targets:
             TARGETS[name](options.again.read_bytes())
         return 0
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("this takes atheris, which is not installed here: pip install -e '.[fuzz]'")
     failed = []
     for name in options.targets or TARGETS:
         with tempfile.TemporaryDirectory() as corpus:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -48,3 +52,12 @@ WORDS = st.sampled_from(["v", "id", "method", "params", "result", "error", "more
 @given(head=st.dictionaries(WORDS, VALUES))
 def test_any_map_is_taken_or_refused(name, head):
     TARGETS[name](codec.pack(head))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is not None, reason="atheris is installed")
+def test_the_fuzzer_says_what_it_takes_where_that_is_missing():
+    argv = [sys.executable, "-m", "tests.fuzz", "--seconds", "1"]
+    done = subprocess.run(argv, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install -e '.[fuzz]'" in done.stderr
+    assert "Traceback" not in done.stderr
