@@ -71,6 +71,9 @@ FLOORS = {
     "floor: socketpair": Entry("with_kernel:SocketPairFloor"),
     "floor: ZeroMQ ipc": Entry("with_kernel:ZeroMQFloor"),
     "floor: four hops": Entry("with_kernel:FourHopsFloor"),
+    "floor: two hops, called": Entry("with_kernel:TwoHopsCalledFloor"),
+    "floor: four hops, called": Entry("with_kernel:FourHopsCalledFloor"),
+    "floor: four hops, called, ZeroMQ": Entry("with_kernel:FourHopsZeroMQFloor"),
 }
 
 COPIES = {"floor: memcpy": Entry("with_kernel:CopyFloor")}
