@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
+import gc
 import mmap
 import multiprocessing
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -349,6 +352,32 @@ def test_a_closed_client_holds_nothing_and_takes_nothing(daemon: RunningDaemon, 
         lock.acquire()
 
 
+def pages(pid: int) -> list[str]:
+    """The memory of lent locks that a process has open or mapped."""
+    held = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed meanwhile
+            held.append(str(descriptor.readlink()))
+    mapped = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in (*held, *mapped) if "stoker-locks" in line]
+
+
+def test_the_memory_goes_with_the_session(daemon: RunningDaemon, client: Client) -> None:
+    before, ours = len(pages(daemon.pid)), len(pages(os.getpid()))
+    with Client(daemon.endpoint) as another:
+        locks = [shared.Lock(f"memory-{number}", client=another) for number in range(3)]
+        for lock in locks:
+            borrow(lock)
+        assert len(pages(daemon.pid)) > before
+        assert len(pages(os.getpid())) > ours
+    del lock, locks, another
+    gc.collect()
+    wait_until(lambda: len(pages(daemon.pid)) == before)
+    assert len(pages(os.getpid())) == ours
+    for number in range(3):
+        shared.Lock(f"memory-{number}", client=client).drop()
+
+
 # --- exactness --------------------------------------------------------------------------------------------------------
 
 INCREMENTS = """
@@ -574,6 +603,67 @@ def test_a_forked_child_and_its_parent_exclude_each_other(lock: shared.Lock, tmp
         child.join(DEADLINE)
         assert child.exitcode == 0
     assert int.from_bytes(path.read_bytes()[:8], sys.byteorder) == 1500
+
+
+RESTLESS = """
+lock = shared.Lock(sys.argv[1])
+words = memoryview(mmap.mmap(os.open(sys.argv[2], os.O_RDWR), 4096)).cast("Q")
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] not in "ZX"
+chance = random.Random(os.getpid())
+print("ready", flush=True)
+while not words[2]:
+    for _ in range(chance.choice((1, 5, 100))):
+        with lock:
+            if words[1] and is_alive(words[1]):
+                words[2] = 1  # two at a time
+            words[1] = os.getpid()
+            assert lock.token > words[3], "a token that is not larger"
+            words[3] = lock.token
+            words[0] += 1
+            words[1] = 0
+    time.sleep(chance.random() * 0.005)
+"""
+
+
+def test_those_who_are_killed_and_stopped_at_any_moment_never_leave_it_to_two(
+    run: Run, client: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "words"
+    path.write_bytes(bytes(4096))
+    lock = shared.Lock("restless", client=client)
+    chance = random.Random(1)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 4096) as memory, memoryview(memory).cast("Q") as words:
+        programs = [run(RESTLESS, "restless", str(path)) for _ in range(3)]
+        for program in programs:
+            assert program.line() == "ready"
+        for _ in range(150):
+            program = chance.choice(programs)
+            seen = words[0]
+            wait_until(lambda seen=seen: words[0] > seen + chance.randrange(50) or words[2])
+            if chance.random() < 0.1:
+                program.process.kill()
+                programs.remove(program)
+                programs.append(run(RESTLESS, "restless", str(path)))
+                assert programs[-1].line() == "ready"
+            else:
+                program.process.send_signal(signal.SIGSTOP)
+                if lock.acquire(timeout=chance.random() * 0.01):
+                    lock.release()
+                program.process.send_signal(signal.SIGCONT)
+            assert not words[2], "two at a time"
+            assert all(program.process.poll() is None for program in programs)
+        for program in programs:
+            program.process.kill()
+            program.process.wait()
+        assert lock.acquire(timeout=DEADLINE)
+        assert lock.token is not None
+        assert lock.token > words[3]
+    lock.drop()
 
 
 # --- the daemon's end -------------------------------------------------------------------------------------------------
