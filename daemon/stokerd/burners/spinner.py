@@ -60,7 +60,7 @@ class Spinner:
         self, clock: Clock, forker: Forker, environment: Environment, spec: ForkSpec, order: Order, listener: Listener
     ) -> None:
         self._clock, self._listener, self._order = clock, listener, order
-        self._child: Child = forker.fork(environment, spec, _nothing, self._exited)
+        self._child: Child = forker.fork(environment, spec, self._forked, self._exited)
         page, channel = self._child.page, self._child.channel
         if page is None or channel is None:
             raise InternalError("the forker gave a burner process no page or no channel")
@@ -144,10 +144,20 @@ class Spinner:
     def _hear(self) -> None:
         """The channel can be read: an order's load was observed, or the process says why it gives up."""
         self._complaint = (self._complaint + self._receive()).lstrip(OBSERVED)
+        self._look()
+
+    def _look(self) -> None:
+        """Take note of the load that it has shown. Its word comes by another way than the forkserver's of its fork, and
+        on a full machine may come first: without a process id nothing has been observed yet.
+        """
         newest = self._page.newest()
-        if newest is not None and newest.observed != self.observed:
+        if newest is not None and newest.observed != self.observed and self.pid is not None:
             self.observed = newest.observed
             self._listener.spinner_observed()
+
+    def _forked(self, _child: Child) -> None:
+        if self._open:
+            self._look()
 
     def _receive(self) -> bytes:
         """All that there is to read; at its end the channel is closed."""
@@ -178,10 +188,6 @@ class Spinner:
         self._open = False
         self._page.close()
         self._listener.spinner_exited(self, _reason(child.pid, ending, self.refusal))
-
-
-def _nothing(child: Child) -> None:
-    """Its first figures tell more than its start."""
 
 
 def _reason(pid: int | None, ending: Exit, refusal: tuple[str, str] | None) -> str:

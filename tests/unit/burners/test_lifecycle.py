@@ -46,6 +46,17 @@ def test_a_start_settles_when_every_process_has_shown_the_load(burners, forker, 
     assert states(events) == ["starting", "running"]
 
 
+def test_a_load_that_is_shown_before_the_word_of_the_fork_comes_is_observed_with_that(burners, forker, clock) -> None:
+    start = burners.start("heat", 1, 60.0)
+    (child,) = forker.children
+    child.pid = None  # the forkserver has not been heard yet
+    child.tick()
+    assert not start.settled
+    child.pid = 100
+    clock.turn()  # now it is
+    assert [worker.pid for worker in start.value().workers] == [100]
+
+
 def test_before_the_load_is_observed_it_does_not_read_as_fine(burners) -> None:
     burners.start("heat", 1, 60.0)
     info = burners.info()[0]
