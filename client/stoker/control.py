@@ -83,11 +83,13 @@ class DaemonCalls:
 
         return ask(self.connection, Status(names=names))
 
-    def events(self, *, after: int = 0, limit: int = 100) -> EventsReply:
-        """Recent events, those with a number above ``after``; :meth:`stoker.Client.listen` has the live ones."""
+    def events(self, *, after: int = 0, limit: int = 100, topic: str = "") -> EventsReply:
+        """The newest ``limit`` of the recent events that have a number above ``after`` and a topic that begins with
+        ``topic``; :meth:`stoker.Client.listen` has the live ones.
+        """
         from stoker.protocol.requests import Events
 
-        return ask(self.connection, Events(after=after, limit=limit))
+        return ask(self.connection, Events(after=after, limit=limit, topic=topic))
 
     def config(self) -> ConfigReply:
         """The configuration in effect."""

@@ -23,8 +23,11 @@ class Journal:
         self.seq = seq
         self._events.append((seq, time, event))
 
-    def since(self, after: int, limit: int) -> tuple[list[tuple[int, float, Event]], bool]:
-        """The newest ``limit`` events with a higher number, oldest first; and whether some are missing before them."""
-        found = [entry for entry in self._events if entry[0] > after][-limit:]
-        missing = found[0][0] > after + 1 if found else self.seq > after
-        return found, missing
+    def since(self, after: int, limit: int, topic: str = "") -> tuple[list[tuple[int, float, Event]], bool]:
+        """The newest ``limit`` events with a higher number and a topic that begins so, oldest first; and whether some
+        may be missing before them.
+        """
+        kept = [entry for entry in self._events if entry[0] > after]
+        its = [entry for entry in kept if entry[2].topic.startswith(topic)]
+        forgotten = kept[0][0] > after + 1 if kept else self.seq > after
+        return its[-limit:], forgotten or len(its) > limit

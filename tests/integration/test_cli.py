@@ -460,6 +460,8 @@ def test_events_are_followed_as_they_happen(shell):
     first = json.loads(follower.stdout.readline())
     assert (first["topic"], first["event"]["name"]) == ("pool.changed", "watched")
     assert shell.run("stop", "watched").code == 0
+    told = shell.run("events", "--topic", "pool.", "--limit", "1").out  # though sessions have come and gone since
+    assert "name=watched  change=removed" in told
     assert json.loads(follower.stdout.readline())["seq"] > first["seq"]
     follower.send_signal(signal.SIGINT)
     assert finish(follower).code == 130

@@ -926,6 +926,7 @@ class Events(Request[EventsReply], kw_only=True, frozen=True):
     Args:
         after: only events with a higher number.
         limit: at most this many, the newest.
+        topic: only those whose topic begins so.
     """
 
     method: ClassVar[str] = "events"
@@ -933,6 +934,7 @@ class Events(Request[EventsReply], kw_only=True, frozen=True):
 
     after: Annotated[int, Meta(ge=0)] = 0
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    topic: Annotated[str, Meta(max_length=64)] = ""
 
 
 class ConfigReply(Reply, kw_only=True, frozen=True):

@@ -326,7 +326,7 @@ def test_events_are_listed_with_their_numbers(stoker, daemon):
         "topic": "worker.started",
         "event": {"pid": 5},
     }
-    assert daemon.requests[-1][1] == {"after": 1, "limit": 9}
+    assert daemon.requests[-1][1] == {"after": 1, "limit": 9, "topic": "worker"}
 
 
 def test_the_configuration_is_shown_as_toml(stoker, daemon):

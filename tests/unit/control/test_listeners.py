@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.clocks import HandClock
 
-from stoker.protocol.events import DaemonDraining, Event
+from stoker.protocol.events import DaemonDraining, Event, SessionClosed
 from stokerd.bus import Bus
 from stokerd.idle import IdleExit
 from stokerd.journal import Journal
@@ -71,6 +71,17 @@ def test_the_journal_tells_the_newest_events_and_whether_some_are_missing(
     events, missing = filled(5, count).since(after, limit)
     assert [seq for seq, _, _ in events] == found
     assert missing is gap
+
+
+def test_of_a_topic_the_journal_tells_as_many_as_are_asked_for() -> None:
+    journal = Journal(10)
+    for seq in range(1, 9):  # every other one is of another topic
+        journal.note(seq, 1.0, EVENT if seq % 2 else SessionClosed(session="s", reason="r"))
+    for topic in ("session.closed", "session"):
+        found, missing = journal.since(0, 3, topic)
+        assert ([seq for seq, _, _ in found], missing) == ([4, 6, 8], True)
+        assert journal.since(0, 4, topic)[1] is False
+    assert journal.since(0, 4, "nothing") == ([], False)
 
 
 @given(st.integers(1, 20), st.integers(0, 50), st.integers(0, 60), st.integers(1, 30))

@@ -29,7 +29,7 @@ def run(args: Namespace, out: Output) -> int:
     with connect(args.socket) as peer:
         if args.follow:
             return _follow(peer, params, args.topic, out)
-        reply, _ = peer.call("events", params, timeout=args.timeout)
+        reply, _ = peer.call("events", params | _only(args.topic), timeout=args.timeout)
         _recent(reply, args.topic, out, after=args.after)
     return 0
 
@@ -41,7 +41,7 @@ def _follow(peer: Peer, params: dict[str, Any], prefix: str, out: Output) -> int
     with Listener(peer.connection) as listener:
         seen = 0
         if params:
-            reply, _ = peer.call("events", params)
+            reply, _ = peer.call("events", params | _only(prefix))
             _recent(reply, prefix, out, after=params.get("after"))
             seen = reply["seq"]
         for event in listener:
@@ -50,6 +50,10 @@ def _follow(peer: Peer, params: dict[str, Any], prefix: str, out: Output) -> int
             if event.seq > seen:
                 _print(event.seq, event.time, event.topic, event.facts, prefix, out)
     return 0
+
+
+def _only(prefix: str) -> dict[str, str]:
+    return {"topic": prefix} if prefix else {}
 
 
 def _recent(reply: dict[str, Any], prefix: str, out: Output, *, after: int | None) -> None:

@@ -130,7 +130,7 @@ def _names_of(process: ProcessInfo) -> set[str]:
 
 def events(parts: Supervisor, _caller: Caller, request: Events) -> EventsReply:
     """Recent events."""
-    found, gap = parts.journal.since(request.after, request.limit)
+    found, gap = parts.journal.since(request.after, request.limit, request.topic)
     return EventsReply(
         events=[(seq, event.topic, _with_time(time, to_map(event))) for seq, time, event in found],
         seq=parts.bus.seq,
