@@ -142,8 +142,9 @@ def _count(farm: Farm) -> Inventory:
 
 
 def _shared_memory() -> Iterator[str]:
-    """What lies in /dev/shm but for what joblib and loky have put there: other tests may run beside these."""
-    return (entry.name for entry in Path("/dev/shm").iterdir() if not entry.name.startswith(("joblib_", "sem.loky-")))
+    """What lies in /dev/shm but for what other libraries have put there: tests of them may run beside these."""
+    others = ("joblib_", "sem.loky-", "sem.mp-")
+    return (entry.name for entry in Path("/dev/shm").iterdir() if not entry.name.startswith(others))
 
 
 def _files(folder: Path) -> int:
