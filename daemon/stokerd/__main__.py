@@ -78,19 +78,12 @@ def _run(options: argparse.Namespace, tell: Callable[[dict[str, Any]], None]) ->
     if options.check:
         print(f"{config.source or 'no configuration file, all defaults'}: valid")  # noqa: T201 - that was asked for
         return 0
-    _do_without_ssl()
     from stokerd.log import set_up
 
     set_up(config.daemon.log_level, config.daemon.log_format, os.environ)
     from stokerd.daemon import run
 
     return run(config, ready=lambda facts: tell({"ready": facts}))
-
-
-def _do_without_ssl() -> None:
-    """Keep a megabyte: structlog imports asyncio, and that imports ssl where there is one. Neither is used here."""
-    if "ssl" not in sys.modules:
-        sys.modules["ssl"] = None  # type: ignore[assignment]
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

@@ -5,24 +5,41 @@ The only importer of structlog. A part takes a logger with :func:`get_logger` an
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, TextIO
 
 from stokerd.systemd import under_systemd
 
-# structlog imports rich where there is one, for tracebacks that are not used here: 5 MB, and a good part of the start.
-_kept = sys.modules.get("rich")
-sys.modules["rich"] = None  # type: ignore[assignment]
-try:
+
+class _Later(ModuleType):
+    """A module that is imported when something in it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextlib.contextmanager
+def _in_place_of(modules: dict[str, ModuleType | None]) -> Iterator[None]:
+    """Have imports find these meanwhile, or nothing, where they are not loaded already."""
+    mine = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(mine)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in mine:
+            del sys.modules[name]
+
+
+# structlog has loggers for asyncio, which are not used here: 2 MB, and a good part of the start. It imports rich where
+# there is one, for tracebacks that are not used either: 5 MB.
+with _in_place_of({"asyncio": _Later("asyncio"), "rich": None}):
     import structlog
     from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
-finally:
-    if _kept is None:
-        del sys.modules["rich"]
-    else:
-        sys.modules["rich"] = _kept
 
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 """structlog's level -> syslog's, which the journal reads from ``<N>`` at the start of a line."""

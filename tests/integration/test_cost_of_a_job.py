@@ -134,6 +134,13 @@ def test_an_idle_daemon_sleeps_whatever_went_before(start_daemon: StartDaemon, s
     assert woken <= 10, table.read_text()  # looks at the workers that were busy until a moment ago
 
 
+@pytest.mark.parametrize("library", ["_asyncio", "_ssl"])
+def test_the_daemon_does_not_load_what_it_has_no_use_for(daemon: RunningDaemon, library: str) -> None:
+    maps = Path(f"/proc/{daemon.pid}/maps").read_text()
+    assert "msgspec" in maps
+    assert f"/{library}." not in maps
+
+
 @contextmanager
 def _all(strace: str, tables: dict[int, Path]) -> Iterator[None]:
     if not tables:
