@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,3 +65,15 @@ def module_daemon() -> Iterator[RunningDaemon]:
 def daemon(start_daemon: StartDaemon) -> RunningDaemon:
     """A daemon with two workers."""
     return start_daemon(config="[pool.default]\nworkers = 2\n")
+
+
+@pytest.fixture
+def strace() -> str:
+    """The program; without it, or where it may not trace, the test is skipped."""
+    found = shutil.which("strace")
+    if found is None:
+        pytest.skip("strace is not installed")
+    probe = subprocess.run([found, "-o", "/dev/null", "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"strace can't trace here: {probe.stderr.decode(errors='replace').strip()}")
+    return found

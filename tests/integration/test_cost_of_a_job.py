@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -51,17 +50,6 @@ SCRIPT = """
     print("done", flush=True)
     sys.stdin.readline()
 """
-
-
-@pytest.fixture
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed")
-    probe = subprocess.run([found, "-o", "/dev/null", "true"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip(f"strace can't trace here: {probe.stderr.decode(errors='replace').strip()}")
-    return found
 
 
 @contextmanager
