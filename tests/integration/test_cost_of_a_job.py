@@ -112,14 +112,14 @@ def test_an_idle_daemon_sleeps_whatever_went_before(start_daemon: StartDaemon, s
     with stoker.Client(daemon.endpoint) as client:
         for number in range(JOBS):
             assert client.submit(abs, -number).result() == number
-        client.ping()
+        daemon.wait_for_workers(2)  # those of this program's own environment took the places of others
         quiet = threading.Event()
         table = tmp_path / "idle"
         with traced(strace, daemon.pid, table):
             assert not quiet.wait(1.0)  # nothing is waited for: the second is what is measured
     counted = re.findall(r"^\s*(\d+)\s+(?:epoll_wait|recvfrom)$", table.read_text(), re.MULTILINE)
     woken = sum(map(int, counted))
-    assert woken <= 10, table.read_text()  # looks at the workers that were busy until a moment ago
+    assert woken <= 50, table.read_text()  # a worker's beginning, looks at those that were busy; not thousands
 
 
 @pytest.mark.parametrize("library", ["_asyncio", "_ssl"])
