@@ -24,6 +24,11 @@ class Usage(NamedTuple):
     """How often it went to sleep, all threads together: as often it was woken."""
 
 
+def cpu_of(pid: int) -> float:
+    """Seconds of processor time that a process has used, all its threads together."""
+    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3)
+
+
 class Daemon:
     """A daemon with two workers, in a directory of its own; a context manager.
 
@@ -69,7 +74,7 @@ class Daemon:
 
     def usage(self) -> Usage:
         """What the daemon itself has used, without its children."""
-        cpu = time.clock_gettime((~self.pid << 3) | 2)  # clock_getcpuclockid(3)
+        cpu = cpu_of(self.pid)
         voluntary = 0
         for status in Path(f"/proc/{self.pid}/task").glob("*/status"):
             line = next(line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt_switches"))

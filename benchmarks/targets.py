@@ -109,6 +109,7 @@ TARGETS = (
     rate("large numpy arrays", 12, POOL),
     rate("large bytes", 8, POOL),
     Target("durable submit storm", "durable", STORM, DURABLE, 100, most=False, against="huey (SQLite)"),
+    Target("durable submit storm", "durable", STORM, DURABLE, 100, most=False, against="huey (SQLite, fsync)"),
     Target("durable submit storm", "durable", STORM, DURABLE, 0.5, most=False, against=DIRECT),
     Target(FIRST, "cold", "first result", UP, 1.1, most=True, against=POOL),
     Target(FIRST, "cold", "first result", UP, 0.3, most=True, against="loky"),

@@ -1,7 +1,7 @@
 """What the daemon itself uses, without its workers. *CPU per job*: its processor time over a block by the number of
-jobs. *Idle*: how often it goes to sleep in a second (its voluntary context switches, all its threads), which is how
-often something woke it, and the processor time that it uses meanwhile. A daemon under systemd is woken by its
-watchdog as well.
+jobs; *of all processes*: with the client's and the workers', which says what so many cores can do at best. *Idle*: how
+often it goes to sleep in a second (its voluntary context switches, all its threads), which is how often something woke
+it, and the processor time that it uses meanwhile. A daemon under systemd is woken by its watchdog as well.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.daemon import Daemon, Usage
+from benchmarks.daemon import Daemon, Usage, cpu_of
 from benchmarks.figures import Measure
 from benchmarks.peers import DIRECT, OVER_ZMQ
 from benchmarks.peers.tasks import cube
@@ -38,13 +38,19 @@ def mapping(client: Any, count: int) -> None:
 
 
 def cost(daemon: Daemon, client: Any, work: Callable[[Any, int], None], count: int) -> Block:
-    """A block: the daemon's seconds for one job."""
+    """A block: the daemon's seconds for one job, and everybody's."""
     work(client, count // 10 + 1)
+    workers = [worker.pid for pool in client.status().pools for worker in pool.workers]
+
+    def used() -> tuple[float, float]:
+        own = daemon.usage().cpu
+        return own, own + time.process_time() + sum(map(cpu_of, workers))
 
     def block() -> dict[str, float]:
-        before = daemon.usage()
+        own, everybody = used()
         work(client, count)
-        return {"cpu": (daemon.usage().cpu - before.cpu) / count}
+        own_after, everybody_after = used()
+        return {"cpu": (own_after - own) / count, "all": (everybody_after - everybody) / count}
 
     return block
 
@@ -71,7 +77,9 @@ def run(run: Run) -> list[Measure]:
         subjects = {DIRECT: (first, direct), OVER_ZMQ: (second, over_zmq)}
         for name, (work, count) in kinds.items():
             blocks = {who: cost(daemon, client, work, count) for who, (daemon, client) in subjects.items()}
-            measures.append(in_turn(blocks, plan.rounds).measure("cpu", f"CPU per job, {name}", "s"))
+            taken = in_turn(blocks, plan.rounds)
+            measures.append(taken.measure("cpu", f"CPU per job, {name}", "s"))
+            measures.append(taken.measure("all", f"CPU per job of all processes, {name}", "s"))
     note("idle")
     return [*measures, *at_rest(run)]
 
