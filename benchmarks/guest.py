@@ -138,9 +138,25 @@ def _below(pid: int) -> list[psutil.Process]:
 
 
 def _kill(processes: Iterable[psutil.Process]) -> None:
+    """Kill them, and return when they have ended."""
+    dying = []
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()  # psutil looks first whether the number is still this process's
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            held = os.pidfd_open(process.pid)
+            try:
+                process.kill()  # psutil looks first whether the number is still this process's
+            except BaseException:
+                os.close(held)
+                raise
+            dying.append(held)
+    _see_end(dying)
+
+
+def _see_end(dying: Iterable[int]) -> None:
+    """Wait for processes that were killed, and close their descriptors."""
+    for held in dying:
+        select.select([held], [], [], STOP_PATIENCE)
+        os.close(held)
 
 
 def mark(scratch: Path) -> dict[str, str]:
@@ -151,11 +167,15 @@ def mark(scratch: Path) -> dict[str, str]:
 def end_marked(scratch: Path) -> None:
     """End the processes that have the mark of this directory, or of one in it, and lost their parents."""
     wanted = f"{MARK}={scratch}/".encode()
+    dying = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             held = os.pidfd_open(int(entry.name))
             try:
                 if any(variable.startswith(wanted) for variable in (entry / "environ").read_bytes().split(b"\0")):
                     signal.pidfd_send_signal(held, signal.SIGKILL)
+                    dying.append(held)
             finally:
-                os.close(held)
+                if held not in dying:
+                    os.close(held)
+    _see_end(dying)

@@ -31,7 +31,10 @@ def processes(one: Guest) -> list[psutil.Process]:
 
 
 def ended(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_guest_measures_and_says_what_it_has_not_got(pipe: Guest) -> None:
