@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from stoker.errors import DeadlineExceeded, MalformedMessage, StokerError, from_wire
 from stoker.protocol.codec import Frame, decode_head, encode_request
-from stoker.protocol.framing import Descriptor
+from stoker.protocol.framing import close_descriptors
 
 
 class Completion(Protocol):
@@ -171,9 +171,7 @@ class Session:
         if completion is None:
             if on_error is not None and "error" in head:
                 on_error(from_wire(_as_map(head["error"])))
-            for frame in payload:
-                if isinstance(frame, Descriptor):
-                    frame.close()
+            close_descriptors(payload)
             return
         if "error" in head:
             completion.fail(from_wire(_as_map(head["error"])))

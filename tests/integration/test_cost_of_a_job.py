@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import textwrap
@@ -21,6 +20,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import StartDaemon
 from tests.daemons import RunningDaemon
+from tests.tracing import traced
 
 import stoker
 from stoker.cli.commands.trace import HOPS
@@ -29,6 +29,8 @@ JOBS = 200
 SPARE = 0.3
 """System calls a job that timers may add: looks at what runs, and at clocks."""
 
+COUNTED = ("-c", "-U", "calls,name")
+"""Count the system calls of one thread."""
 DAEMON = {"epoll_wait": 2, "recvfrom": 2, "sendto": 2}
 """Woken by the client, reads, hands over; woken by the worker, reads, answers."""
 WORKER = {"poll": 1, "recvfrom": 1, "lseek": 2, "getrusage": 1, "sendto": 1}
@@ -50,21 +52,6 @@ SCRIPT = """
     print("done", flush=True)
     sys.stdin.readline()
 """
-
-
-@contextmanager
-def traced(strace: str, pid: int, table: Path) -> Iterator[None]:
-    """Count the system calls of one thread meanwhile."""
-    tracer = subprocess.Popen(
-        [strace, "-c", "-U", "calls,name", "-o", str(table), "-p", str(pid)], stderr=subprocess.PIPE, text=True
-    )
-    assert tracer.stderr is not None
-    try:
-        assert "attached" in tracer.stderr.readline()
-        yield
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=30)
 
 
 def calls(table: Path) -> dict[str, float]:
@@ -115,7 +102,7 @@ def test_an_idle_daemon_sleeps_whatever_went_before(start_daemon: StartDaemon, s
         daemon.wait_for_workers(2)  # those of this program's own environment took the places of others
         quiet = threading.Event()
         table = tmp_path / "idle"
-        with traced(strace, daemon.pid, table):
+        with traced(strace, daemon.pid, table, *COUNTED):
             assert not quiet.wait(1.0)  # nothing is waited for: the second is what is measured
     counted = re.findall(r"^\s*(\d+)\s+(?:epoll_wait|recvfrom)$", table.read_text(), re.MULTILINE)
     woken = sum(map(int, counted))
@@ -135,7 +122,7 @@ def _all(strace: str, tables: dict[int, Path]) -> Iterator[None]:
         yield
         return
     (pid, table), *rest = tables.items()
-    with traced(strace, pid, table), _all(strace, dict(rest)):
+    with traced(strace, pid, table, *COUNTED), _all(strace, dict(rest)):
         yield
 
 

@@ -12,7 +12,6 @@ import os
 import pickle
 import random
 import signal
-import subprocess
 import sys
 import termios
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import programs
 from tests.conftest import StartDaemon
 from tests.daemons import DEADLINE, RunningDaemon, wait_until
 
@@ -104,21 +104,10 @@ def borrow(lock):
 """
 
 
-class Program:
-    """Another program that talks to the daemon."""
+class Program(programs.Program):
+    """Another one that talks to the daemon."""
 
-    def __init__(self, daemon: RunningDaemon, code: str, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HEAD + code, *arguments],
-            env={**os.environ, "STOKER_SOCKET": daemon.endpoint},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+    head = HEAD
 
     def go_on(self) -> None:
         assert self.process.stdin is not None
@@ -142,16 +131,8 @@ Run = Callable[..., Program]
 
 @pytest.fixture
 def run(daemon: RunningDaemon) -> Iterator[Run]:
-    programs: list[Program] = []
-
-    def start(code: str, *arguments: str) -> Program:
-        programs.append(Program(daemon, code, *arguments))
-        return programs[-1]
-
-    yield start
-    for program in programs:
-        program.process.kill()
-        program.process.communicate(timeout=DEADLINE)
+    with programs.starting(Program, daemon) as start:
+        yield start
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------

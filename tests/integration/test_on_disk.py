@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.conftest import StartDaemon
 from tests.daemons import RunningDaemon
+from tests.tracing import traced
 
-SYNCS = "fsync,fdatasync,rename,renameat,renameat2"
-
-
-@contextmanager
-def traced(strace: str, pid: int, log: Path) -> Iterator[None]:
-    """Note what all threads of a process hand to the device meanwhile, with the files' names."""
-    argv = [strace, "-f", "-y", "-e", f"trace={SYNCS}", "-o", str(log), "-p", str(pid)]
-    tracer = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-    assert tracer.stderr is not None
-    try:
-        assert "attached" in tracer.stderr.readline()
-        yield
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.communicate(timeout=30)
+SYNCS = ("-f", "-y", "-e", "trace=fsync,fdatasync,rename,renameat,renameat2")
+"""What all threads hand to the device, with the files' names."""
 
 
 def accept(daemon: RunningDaemon, size: int, **options: object) -> None:
@@ -45,7 +29,7 @@ def keeper(start_daemon: StartDaemon) -> RunningDaemon:
 
 
 def test_a_durable_job_is_on_the_device_when_it_is_acknowledged(keeper: RunningDaemon, strace: str, tmp_path: Path):
-    with traced(strace, keeper.pid, log := tmp_path / "log"):
+    with traced(strace, keeper.pid, log := tmp_path / "log", *SYNCS):
         accept(keeper, 10, durable=True)
     assert re.search(r"f(data)?sync\(\d+<[^>]*jobs\.sqlite3-wal>", log.read_text())
 
@@ -53,7 +37,7 @@ def test_a_durable_job_is_on_the_device_when_it_is_acknowledged(keeper: RunningD
 def test_a_large_payload_and_its_name_are_on_the_device_before_the_row_that_names_it(
     keeper: RunningDaemon, strace: str, tmp_path: Path
 ):
-    with traced(strace, keeper.pid, log := tmp_path / "log"):
+    with traced(strace, keeper.pid, log := tmp_path / "log", *SYNCS):
         accept(keeper, 100_000, durable=True)
     steps = (
         r"fsync\(\d+<[^>]*\.tmp>",
@@ -66,6 +50,6 @@ def test_a_large_payload_and_its_name_are_on_the_device_before_the_row_that_name
 
 def test_a_job_that_is_not_durable_waits_for_no_device(keeper: RunningDaemon, strace: str, tmp_path: Path):
     accept(keeper, 10)  # with the first job a row of ids is taken
-    with traced(strace, keeper.pid, log := tmp_path / "log"):
+    with traced(strace, keeper.pid, log := tmp_path / "log", *SYNCS):
         accept(keeper, 100_000)
     assert log.read_text() == ""

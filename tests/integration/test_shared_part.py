@@ -9,8 +9,6 @@ import os
 import pickle
 import queue
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 import zmq
+from tests import programs
 from tests.daemons import DEADLINE, RunningDaemon
 
 from stoker import shared
@@ -27,31 +26,14 @@ from stoker.errors import NameTaken, NoSuchObject, ObjectDropped
 Run = Callable[..., "Program"]
 
 
-class Program:
-    """Another Python program that talks to the daemon."""
+class Program(programs.Program):
+    """Another one that talks to the daemon."""
 
-    def __init__(self, daemon: RunningDaemon, code: str, *arguments: str) -> None:
-        environ = {**os.environ, "STOKER_SOCKET": daemon.endpoint}
-        head = "import os, sys, time, signal, stoker.shared as shared, queue\n"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", head + code, *arguments],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+    head = "import os, sys, time, signal, stoker.shared as shared, queue\n"
 
     def end(self) -> tuple[int, str]:
         out, _ = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, out
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -62,19 +44,8 @@ def client(daemon: RunningDaemon) -> Iterator[Client]:
 
 @pytest.fixture
 def run(daemon: RunningDaemon) -> Iterator[Run]:
-    programs: list[Program] = []
-
-    def start(code: str, *arguments: str) -> Program:
-        programs.append(Program(daemon, code, *arguments))
-        return programs[-1]
-
-    yield start
-    for program in programs:
-        if program.process.poll() is None:
-            program.kill()
-        for stream in (program.process.stdin, program.process.stdout):
-            if stream is not None:
-                stream.close()
+    with programs.starting(Program, daemon) as start:
+        yield start
 
 
 def in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

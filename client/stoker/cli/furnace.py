@@ -101,8 +101,8 @@ class Furnace:
         if self._last is None or not any(guard["action"] == "abort" for guard in self._last.get("guards", ())):
             return ""
         recent, _ = self._peer.call("events", {"limit": RECENT, "topic": "burner.guard"}, timeout=STOP_PATIENCE)
-        for _, topic, event in reversed(recent["events"]):
-            if topic == "burner.guard" and event["name"] == self._name and event["action"] == "abort":
+        for _, _topic, event in reversed(recent["events"]):
+            if event["name"] == self._name and event["action"] == "abort":
                 return str(event["reason"])
         return ""
 

@@ -78,6 +78,13 @@ def without_descriptors(frames: Sequence[Frame]) -> tuple[Sequence[Frame], list[
     return frames, fds
 
 
+def close_descriptors(frames: Sequence[Frame]) -> None:
+    """Close the files that came with a message and that nobody has taken."""
+    for frame in frames:
+        if isinstance(frame, Descriptor):
+            frame.close()
+
+
 class Unfit(Exception):
     """A message that cannot be taken.
 

@@ -171,8 +171,7 @@ class Loans:
 
     def give_up(self, lock: str, loan: Loan) -> None:
         """A loan counts no more."""
-        if self.by_lock.get(lock) is loan:
-            del self.by_lock[lock]
+        self.forget(lock, loan)
         if loan.end():
             self._given_up.append(loan.number)
 
@@ -190,10 +189,3 @@ def loans_of(connection: Connection) -> Loans | None:
             if connection.pass_descriptors():
                 loans = connection.loans = connection.loans or Loans()
     return loans
-
-
-def close_all(payload: Sequence[Frame]) -> None:
-    """What has come along with an answer is of no use."""
-    for frame in payload:
-        if isinstance(frame, Descriptor):
-            frame.close()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from stoker.errors import IllegalMove, StokerError
 from stoker.protocol.codec import Frame
-from stoker.shared.borrowing import BEFORE, Loan, Loans, close_all, loans_of
+from stoker.protocol.framing import close_descriptors
+from stoker.shared.borrowing import BEFORE, Loan, Loans, loans_of
 from stoker.shared.face import Face
 from stoker.shared.holder import holder, holder_number
 
@@ -125,7 +126,7 @@ class Lock(Acquirable):
     def _borrowed(self, loans: Loans, reply: dict[str, Any], payload: Sequence[Frame]) -> None:
         """It was acquired by message, so an older loan of it counts no more; and there may be a new one."""
         if self._connection.loans is not loans:  # it is another connection's
-            close_all(payload)
+            close_descriptors(payload)
             return
         old = loans.by_lock.get(self._id)
         if old is not None:

@@ -24,7 +24,17 @@ from functools import partial
 from stoker.errors import TooManySessions
 from stoker.protocol import codec
 from stoker.protocol.codec import Frame
-from stoker.protocol.framing import OWN, Descriptor, Intake, Unfit, enclose, pair, single, without_descriptors
+from stoker.protocol.framing import (
+    OWN,
+    Descriptor,
+    Intake,
+    Unfit,
+    close_descriptors,
+    enclose,
+    pair,
+    single,
+    without_descriptors,
+)
 from stokerd.clock import Clock
 from stokerd.config_tables import LimitsConfig
 from stokerd.control.dispatch import Dispatcher, Send
@@ -284,9 +294,8 @@ class DirectServer:
                 return False
             peer.intake.delivered()
             self._take_one(peer, [b"", *frames])
-            for frame in frames if peer.intake.descriptors is not None else ():
-                if isinstance(frame, Descriptor):
-                    frame.close()  # whoever wanted it has one of his own
+            if peer.intake.descriptors is not None:
+                close_descriptors(frames)  # whoever wanted one has it from the frame by now
             if peer.held > DEAF:
                 self._flush(peer)
             if peer.closed or peer.paused:

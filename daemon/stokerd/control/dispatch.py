@@ -140,11 +140,8 @@ class Dispatcher:
                 hint="an empty delimiter, one MessagePack map, then payload frames",
             )
         size = len(frames[1])
-        if len(frames) == 3 and type(frames[2]) is bytes:  # most messages
-            size += len(frames[2])
-        else:
-            for frame in frames[2:]:
-                size += frame.nbytes if isinstance(frame, memoryview) else len(frame)
+        for frame in frames[2:]:
+            size += frame.nbytes if isinstance(frame, memoryview) else len(frame)
         if size > self._message_bytes:
             raise MessageTooLarge(
                 f"the message has {size} bytes, at most {self._message_bytes} are allowed",

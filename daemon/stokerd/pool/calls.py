@@ -183,8 +183,7 @@ def pack_value(form: int, value: Any, limit: int) -> bytes:
         raise  # a value that leaves while it is pickled: the job's own doing, as in its function
     except BaseException as why:
         raise _not_packable(form, value, why) from why
-    if len(packed) > limit:
-        _check_size(len(packed), limit)
+    _check_size(len(packed), limit)
     return packed
 
 

@@ -38,15 +38,14 @@ class Sources:
         """One had changed already when the job that imported it ended."""
         self._directories: set[str] = set()
         self._seen: set[str] = set(sys.modules)
-        self.count = len(sys.modules)
-        """How many modules there were when it looked last: where there are as many, nothing was imported."""
+        self._count = len(sys.modules)
         self._foreign = _foreign()
 
     def note_imports(self) -> None:
         """A job has ended: watch what it has imported."""
-        if len(sys.modules) == self.count:
+        if len(sys.modules) == self._count:
             return
-        self.count = len(sys.modules)
+        self._count = len(sys.modules)
         for name, module in list(sys.modules.items()):
             if name in self._seen:
                 continue

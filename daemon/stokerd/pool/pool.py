@@ -143,10 +143,9 @@ class Pool:
         self._check_room(batches)
 
     def _check_slots(self, batches: Sequence[Batch]) -> None:
-        if len(batches) == 1:  # most submits
-            most = batches[0].options.slots
-        else:
-            most = max((batch.options.slots for batch in batches), default=1)
+        most = 1
+        for batch in batches:
+            most = max(most, batch.options.slots)
         if most > 1 and most > self.crew.size:
             raise InvalidParams(
                 f"submit: a job wants {most} slots, and pool {self.name} has {self.crew.size}",

@@ -261,9 +261,7 @@ class Worker:
                     commands.job = header.extra + seq - header.seq
                 data, error = run_one(seq, header, template, body[at : at + length])
                 now = clock()
-                # before anybody can know the result, and change what was imported
-                if len(sys.modules) != sources.count:
-                    sources.note_imports()
+                sources.note_imports()  # before anybody can know the result, and change what was imported
                 self._tell_output(seq)
                 if isinstance(data, bytes):
                     outbox.add(seq, data, now - started, error=error)

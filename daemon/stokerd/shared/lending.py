@@ -26,9 +26,6 @@ from stokerd.shared.waiters import Actor
 HASTE = 1024
 """Tokens more than :data:`TOKENS_PER_SECOND` that a session may count on a loan, however short that is."""
 
-_ADD_SEALS = 1033
-_SEALS = 0x0001 | 0x0002 | 0x0004  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW of <linux/fcntl.h>
-
 
 class Standing(NamedTuple):
     """What a slot says: who holds the lock, None: nobody; and the token of the last acquisition."""
@@ -95,7 +92,7 @@ class _Page:
         """-1 when the session has it."""
         try:
             os.ftruncate(self.fd, loans.SIZE)
-            fcntl.fcntl(self.fd, _ADD_SEALS, _SEALS)
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             self.memory = mmap.mmap(self.fd, loans.SIZE)
         except BaseException:
             self.close()

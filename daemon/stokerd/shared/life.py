@@ -16,9 +16,9 @@ import threading
 from stoker.protocol.loans import LIFE_AT, SIZE
 
 _SHARED, _ROBUST = 1, 1
-_ADD_SEALS = 1033
-_SEALS = 0x0001 | 0x0002 | 0x0004 | 0x0010
-"""F_SEAL_SEAL, _SHRINK, _GROW and _FUTURE_WRITE (since Linux 5.1) of <linux/fcntl.h>."""
+_FUTURE_WRITE = 0x0010
+"""F_SEAL_FUTURE_WRITE (since Linux 5.1) of <linux/fcntl.h>, which Python does not name."""
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _FUTURE_WRITE
 _OF_ATTRIBUTES, _OF_MUTEX = 64, 64
 """Bytes that are enough for either on any machine."""
 _TID = 0x3FFF_FFFF
@@ -36,7 +36,7 @@ class Life:
         try:
             os.ftruncate(self.fd, SIZE)
             self._memory = mmap.mmap(self.fd, SIZE)
-            fcntl.fcntl(self.fd, _ADD_SEALS, _SEALS)
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
             _hold_mutex(self._memory)
         except BaseException:
             os.close(self.fd)
