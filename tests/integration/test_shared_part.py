@@ -656,6 +656,7 @@ def test_any_language_puts_and_gets_with_a_plain_socket(daemon, client):
     assert reply["result"] == {"accepted": 2}
     assert answers.get_many(5) == [42, "x"]
     answers.put("for you")
+    client.ping()  # a put is sent and not waited for: by the answer to this it is there
     head, frames = daemon.exchange("queue.get", id="answers", timeout=0)
     assert head["result"] == {"encoding": "msgpack", "lengths": [8], "delivery": 0}
     assert msgpack.unpackb(frames[0]) == "for you"
